@@ -1,0 +1,380 @@
+"""Typed face of the Rust kernel: every decision of a session is made behind these names.
+
+Time is always an argument: ``now_us`` is microseconds of the host's boot-time clock (virtual time
+on the loopback transport). It must not go backwards; an earlier value is taken as the latest seen.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Generic, TypeAlias, TypeVar, final
+
+VERSION: Final[str]
+"""Version of the kernel crate, such as ``0.1.0``."""
+
+BUILD_PROFILE: Final[str]
+"""``release`` or ``debug``; a debug build refuses to be benchmarked."""
+
+def reason_codes() -> list[tuple[str, str, str]]:
+    """Return the one table of reason codes as ``(code, area, meaning)`` rows."""
+
+def transition_table() -> list[tuple[str, str, str]]:
+    """Return the legal turn transitions as ``(from_state, trigger, to_state)`` rows."""
+
+def signal_registry() -> list[tuple[str, tuple[str, ...], str, tuple[str, ...]]]:
+    """Return the control signals as ``(signal, emitters, event_scope, required_fields)`` rows.
+
+    ``event_scope`` is ``session``, ``turn`` or ``either``.
+    """
+
+@final
+class TurnPolicy:
+    """Frozen thresholds of turn taking for one session; all durations in ms.
+
+    Probabilities are integers from 0 to 1000 so that the plan hash covers exact values.
+
+    Raises:
+        ValueError: a value is out of range; the message names field, value and remedy.
+    """
+
+    def __new__(
+        cls,
+        *,
+        speech_permille: int = 500,
+        silence_permille: int = 350,
+        interruptions: bool = True,
+        confirm_ms: int = 700,
+        confirm_words: int = 2,
+        release_ms: int = 200,
+        short_burst_ms: int = 250,
+        short_release_ms: int = 100,
+        probe_ms: int = 90,
+        complete_wait_ms: int = 180,
+        incomplete_wait_ms: int = 1500,
+        max_utterance_ms: int = 30000,
+        first_output_budget_ms: int = 5000,
+        stall_budget_ms: int = 3000,
+        failure_notice: bool = True,
+        greeting: bool = False,
+        takeover_notice: bool = False,
+    ) -> TurnPolicy: ...
+
+@final
+class PlanTemplate:
+    """What every turn plan of the session shares; the kernel adds turn id, epoch, hash and seed.
+
+    ``policy_json`` is a canonical JSON object (sorted keys, no blanks, integers only) with the
+    budgets, provider bindings, buffers, flow control, adaptive actions, provenance, recording and
+    determinism sections; it is hashed as given.
+
+    Raises:
+        ValueError: ``policy_json`` is not a JSON object.
+    """
+
+    def __new__(
+        cls,
+        *,
+        pipeline_version: str,
+        graph_definition_ref: str,
+        execution_profile: str,
+        policy_json: str,
+    ) -> PlanTemplate: ...
+
+# ---------------------------------------------------------------------------------------- effects
+# What the shell must do, in the order given. Each is a frozen class with ``__match_args__``.
+
+@final
+class OpenTurn:
+    """A turn is open under a frozen plan: generate and speak the answer to ``intent``.
+
+    ``intent`` is ``greeting``, ``utterance``, ``text``, ``unrecognised``, ``failure_notice`` or
+    ``takeover_notice``. ``reference`` is the utterance number or the text number, 0 otherwise.
+    """
+
+    turn: int
+    turn_id: str
+    epoch: int
+    intent: str
+    reference: int
+    plan_hash: str
+    __match_args__ = ("turn", "turn_id", "epoch", "intent", "reference", "plan_hash")
+
+@final
+class HoldOutput:
+    """The gate holds this turn's voice: clear what is queued behind it and keep the position."""
+
+    turn: int
+    __match_args__ = ("turn",)
+
+@final
+class ResumeOutput:
+    """The hold is over: go on from the first sample that was not heard."""
+
+    turn: int
+    __match_args__ = ("turn",)
+
+@final
+class CancelTurn:
+    """The fence is closed already: clear the queue, stop providers, keep only what was heard."""
+
+    turn: int
+    reason: str
+    __match_args__ = ("turn", "reason")
+
+@final
+class CloseTurn:
+    """The turn is over; ``outcome`` is ``commit`` or ``abort``, ``reason`` is empty on commit."""
+
+    turn: int
+    outcome: str
+    reason: str
+    __match_args__ = ("turn", "outcome", "reason")
+
+@final
+class RefuseIntent:
+    """No turn was opened; ``outcome`` is reject, defer, stale_epoch_reject or deauthorized_drain."""
+
+    intent: str
+    reference: int
+    outcome: str
+    reason: str
+    __match_args__ = ("intent", "reference", "outcome", "reason")
+
+@final
+class StartUtterance:
+    """The caller began to speak: start recognition a little before ``media_sample`` (16 kHz)."""
+
+    utterance: int
+    media_sample: int
+    __match_args__ = ("utterance", "media_sample")
+
+@final
+class ProbeUtterance:
+    """The caller paused: ask the recogniser now for its best whole hypothesis."""
+
+    utterance: int
+    __match_args__ = ("utterance",)
+
+@final
+class ContinueUtterance:
+    """The caller went on after a probe: the same utterance grows, its hypothesis is void."""
+
+    utterance: int
+    __match_args__ = ("utterance",)
+
+@final
+class EndUtterance:
+    """The utterance is over; ``used`` is false when it was noise or a listener's backchannel."""
+
+    utterance: int
+    used: bool
+    __match_args__ = ("utterance", "used")
+
+@final
+class AgentState:
+    """What front ends show: ``initializing``, ``listening``, ``thinking`` or ``speaking``."""
+
+    state: str
+    __match_args__ = ("state",)
+
+@final
+class LeaveRoom:
+    """Authority or the call is gone: leave the room at once, open no further turn."""
+
+    reason: str
+    __match_args__ = ("reason",)
+
+Effect: TypeAlias = (
+    OpenTurn
+    | HoldOutput
+    | ResumeOutput
+    | CancelTurn
+    | CloseTurn
+    | RefuseIntent
+    | StartUtterance
+    | ProbeUtterance
+    | ContinueUtterance
+    | EndUtterance
+    | AgentState
+    | LeaveRoom
+)
+
+PASS: Final[int]
+"""Gate verdict: the frame may leave."""
+HELD: Final[int]
+"""Gate verdict: the voice is held; keep the frame."""
+FENCED: Final[int]
+"""Gate verdict: the turn was cancelled or is closed; drop the frame."""
+STALE_EPOCH: Final[int]
+"""Gate verdict: the frame carries another epoch than the lease; drop it."""
+LEASE_EXPIRED: Final[int]
+"""Gate verdict: the local lease deadline has passed; drop it and perform ``tick``'s effects."""
+
+@final
+class SessionKernel:
+    """One session's decisions: pure, single-threaded, driven only by the inputs below.
+
+    Every method is one ``step``: it appends evidence first and then returns the effects.
+
+    Args:
+        session_id: non-empty id of the logical conversation.
+        wall_clock_ms: wall clock at ``now_us``, ms since the epoch; later ones are derived.
+        evidence_capacity: records that Stage A keeps until they are drained; at least 256.
+    """
+
+    def __new__(
+        cls,
+        *,
+        session_id: str,
+        policy: TurnPolicy,
+        plan: PlanTemplate,
+        now_us: int,
+        wall_clock_ms: int,
+        evidence_capacity: int = 4096,
+    ) -> SessionKernel: ...
+    def lease(self, now_us: int, epoch: int, deadline_us: int) -> Sequence[Effect]:
+        """Take a granted or renewed lease; an epoch lower than the present one is refused."""
+    def lease_lost(self, now_us: int, reason: str) -> Sequence[Effect]:
+        """The store gave the session to somebody else or revoked it: drain at once."""
+    def start(self, now_us: int, resumed: bool) -> Sequence[Effect]:
+        """The transport is usable and the caller is there: greet, or say the takeover notice."""
+    def tick(self, now_us: int) -> Sequence[Effect]:
+        """Let timers fire; call it at ``next_deadline_us``."""
+    def voice_activity(self, now_us: int, media_sample: int, permille: int) -> Sequence[Effect]:
+        """One window of the voice activity detector.
+
+        Args:
+            now_us: arrival of the window's last sample.
+            media_sample: index of the window's first sample at 16 kHz since the caller's audio began.
+            permille: speech probability, 0 to 1000.
+        """
+    def transcript(
+        self,
+        now_us: int,
+        utterance: int,
+        revision: int,
+        words: int,
+        backchannel: bool,
+        complete: bool,
+        probe: bool,
+    ) -> Sequence[Effect]:
+        """A hypothesis for an utterance.
+
+        Args:
+            now_us: arrival.
+            utterance: number from ``StartUtterance``.
+            revision: how many ``ContinueUtterance`` effects the recogniser had seen; others are stale.
+            words: recognised words.
+            backchannel: all words are a listener's ("mhm", "uh huh").
+            complete: the recogniser holds the sentence for finished.
+            probe: it answers ``ProbeUtterance``; otherwise it is a partial.
+        """
+    def text_message(self, now_us: int, reference: int) -> Sequence[Effect]:
+        """A chat text arrived: it interrupts and is answered like speech."""
+    def cancel(self, now_us: int, signal: str) -> Sequence[Effect]:
+        """An accepted ``stop`` or ``cancel`` for the running turn."""
+    def frame(self, now_us: int, turn: int, epoch: int, sequence: int, samples: int) -> int:
+        """The egress gate: may this frame of audio leave now?
+
+        Args:
+            now_us: now.
+            turn: turn the frame belongs to.
+            epoch: epoch the frame was made under.
+            sequence: strictly increasing per turn.
+            samples: length of the frame.
+
+        Returns:
+            One of ``PASS``, ``HELD``, ``FENCED``, ``STALE_EPOCH``, ``LEASE_EXPIRED``.
+        """
+    def generation_finished(self, now_us: int, turn: int) -> Sequence[Effect]:
+        """The turn's last frame has passed the gate: commit and close."""
+    def generation_failed(self, now_us: int, turn: int, reason: str) -> Sequence[Effect]:
+        """A provider or node of the turn failed: abort with ``reason`` and close."""
+    def playback(self, now_us: int, turn: int, event: str, samples: int) -> Sequence[Effect]:
+        """Report delivery: ``started``, ``completed`` or ``cancelled`` with samples heard of the turn."""
+    def connection(self, now_us: int, state: str, reason: str) -> Sequence[Effect]:
+        """Report ``connected``, ``reconnecting``, ``disconnected``, ``ended``, ``silence``, ``stall``
+        or ``muted``."""
+    def provider_outcome(
+        self, now_us: int, turn: int, modality: str, outcome: str, latency_us: int
+    ) -> None:
+        """Record one provider invocation: modality stt, llm or tts; outcome class of the contract."""
+    @property
+    def next_deadline_us(self) -> int | None:
+        """When ``tick`` is due, if no other input comes first."""
+    @property
+    def turn(self) -> int:
+        """Number of the open turn, 0 when none is."""
+    @property
+    def turn_state(self) -> str:
+        """State of the turn machine: ``Idle``, ``Opening``, ``Active``, ``Terminal`` or ``Closed``."""
+    @property
+    def epoch(self) -> int:
+        """Epoch of the lease held, 0 before the first."""
+    @property
+    def held(self) -> bool:
+        """Whether the voice is held."""
+    @property
+    def drained(self) -> bool:
+        """Whether authority or the call is gone for good."""
+    @property
+    def crossings(self) -> int:
+        """Number of calls into this kernel, for the test of law 8."""
+    @property
+    def evidence_dropped(self) -> int:
+        """Detail records shed because Stage A was full."""
+    def drain_evidence(self, limit: int) -> list[bytes]:
+        """Take up to ``limit`` records out of Stage A, each one JSON object in UTF-8, oldest first."""
+
+_T = TypeVar("_T")
+
+@final
+class EdgeBuffer(Generic[_T]):
+    """A bounded edge between two nodes: four bounds, hysteresis watermarks, a named strategy.
+
+    Items carry their turn, so that a fence removes a turn's items wherever they wait.
+
+    Args:
+        edge_id: stable name of the edge.
+        strategy: ``block`` (refuse, the producer waits), ``drop`` (shed the arriving item) or
+            ``latest_only`` (shed the waiting ones).
+        max_items: bound on items.
+        max_ms: bound on the sum of item durations, ms.
+        max_bytes: bound on the sum of item sizes, bytes.
+        high_items: xoff at this many items, or when a bound would be passed.
+        low_items: xon at or below this many items, after an xoff.
+    """
+
+    def __new__(
+        cls,
+        *,
+        edge_id: str,
+        strategy: str,
+        max_items: int,
+        max_ms: int,
+        max_bytes: int,
+        high_items: int,
+        low_items: int,
+    ) -> EdgeBuffer[_T]: ...
+    def put(self, item: _T, turn: int, duration_us: int, size: int) -> bool:
+        """Enqueue; false when the item was refused or shed."""
+    def get(self) -> _T | None:
+        """Dequeue the oldest item, or none."""
+    def fence(self, turn: int) -> int:
+        """Remove every item of ``turn`` and of earlier turns; returns how many."""
+    def clear(self) -> int:
+        """Remove everything; returns how many."""
+    def __len__(self) -> int: ...
+    @property
+    def edge_id(self) -> str:
+        """Name of the edge."""
+    @property
+    def flowing(self) -> bool:
+        """False between xoff and xon: the producer must wait."""
+    @property
+    def queued_us(self) -> int:
+        """Sum of the durations waiting, microseconds."""
+    @property
+    def shed(self) -> int:
+        """Items shed since the start."""
+    @property
+    def depth_peak(self) -> int:
+        """Most items that ever waited."""

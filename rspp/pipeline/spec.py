@@ -1,0 +1,232 @@
+"""The pipeline file as types: what an author writes, with every default made explicit.
+
+Unknown keys are refused, so that a misspelt key never passes for a default.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta, Struct, field
+
+Milliseconds: TypeAlias = Annotated[int, Meta(ge=1, le=600_000)]
+Probability: TypeAlias = Annotated[float, Meta(ge=0.01, le=0.99)]
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
+Speech: TypeAlias = Annotated[str, Meta(max_length=4000)]
+Pattern: TypeAlias = Annotated[str, Meta(min_length=1, max_length=500)]
+
+DEFAULT_BACKCHANNELS = ("mhm", "uh huh", "yeah", "okay", "right")
+
+
+class Strict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every section: immutable, no unknown keys."""
+
+
+class Rule(Strict):
+    """One rule of the embedded responder.
+
+    Attributes:
+        hear: pattern of the caller's words: ``(a | b)`` alternatives, ``[a]`` optional words,
+            ``<name>`` any phrase of the slot of that name.
+        say: the reply; ``{name}`` repeats the phrase that a slot matched.
+        action: ``hang_up`` ends the call after the reply.
+    """
+
+    hear: Pattern
+    say: Speech
+    action: Annotated[str, Meta(pattern="^(hang_up)?$")] = ""
+
+
+class SileroVad(Strict, tag_field="provider", tag="silero"):
+    """Voice activity by the MIT-licensed Silero weights.
+
+    Attributes:
+        speech: a window at or above this probability is speech.
+        silence: in speech, a window below this probability is silence.
+    """
+
+    speech: Probability = 0.5
+    silence: Probability = 0.35
+
+
+class PocketsphinxStt(Strict, tag_field="provider", tag="pocketsphinx"):
+    """Recognition by pocketsphinx with a grammar; US English, no dictation.
+
+    Attributes:
+        grammar: patterns as in ``Rule.hear``; empty takes the patterns of the rules.
+        backchannels: a listener's words that do not take the turn.
+        pronunciations: extra words with their CMU phones, such as ``mhm: M HH AH M``.
+    """
+
+    grammar: tuple[Pattern, ...] = ()
+    backchannels: tuple[Pattern, ...] = DEFAULT_BACKCHANNELS
+    pronunciations: dict[str, str] = field(default_factory=dict)
+
+
+class RulesLlm(Strict, tag_field="provider", tag="rules"):
+    """The embedded responder: answers by rules, streams word by word.
+
+    Attributes:
+        rules: tried in order; the first match answers.
+        slots: phrases that ``<name>`` stands for in patterns.
+        otherwise: the reply when no rule matches.
+    """
+
+    rules: Annotated[tuple[Rule, ...], Meta(min_length=1)]
+    slots: dict[str, tuple[Pattern, ...]] = field(default_factory=dict)
+    otherwise: Speech = "Sorry, I did not understand that."
+
+
+class EspeakTts(Strict, tag_field="provider", tag="espeak"):
+    """Speech by espeak-ng in a process of its own.
+
+    Attributes:
+        voice: espeak-ng voice name.
+        words_per_minute: speaking rate.
+    """
+
+    voice: Name = "en-us"
+    words_per_minute: Annotated[int, Meta(ge=80, le=450)] = 165
+
+
+class OpenAiEndpoint(Strict):
+    """An OpenAI-compatible server.
+
+    Attributes:
+        base_url: such as ``http://127.0.0.1:8000/v1``.
+        model: model name as the server knows it.
+        api_key_env: name of the environment variable that holds the key; empty for none.
+        timeout_ms: longest wait for the first result and between two results.
+    """
+
+    base_url: Annotated[str, Meta(pattern="^https?://", max_length=500)] = "https://api.openai.com/v1"
+    model: Name
+    api_key_env: Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]*$|^$")] = "OPENAI_API_KEY"
+    timeout_ms: Milliseconds = 10_000
+
+
+class OpenAiStt(OpenAiEndpoint, tag_field="provider", tag="openai"):
+    """Recognition by ``/v1/audio/transcriptions``; sends each utterance once the caller pauses.
+
+    Attributes:
+        language: ISO 639-1 code; empty lets the server decide.
+        backchannels: a listener's words that do not take the turn.
+    """
+
+    language: Annotated[str, Meta(max_length=10)] = ""
+    backchannels: tuple[Pattern, ...] = DEFAULT_BACKCHANNELS
+
+
+class OpenAiLlm(OpenAiEndpoint, tag_field="provider", tag="openai"):
+    """Replies by ``/v1/chat/completions``, streaming.
+
+    Attributes:
+        system: instructions placed before the history.
+        temperature: sampling temperature.
+        max_tokens: longest reply.
+    """
+
+    system: Annotated[str, Meta(max_length=20_000)] = "You are a voice agent. Answer in one or two short sentences."
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.3
+    max_tokens: Annotated[int, Meta(ge=1, le=8192)] = 300
+
+
+class OpenAiTts(OpenAiEndpoint, tag_field="provider", tag="openai"):
+    """Speech by ``/v1/audio/speech`` as streamed 24 kHz PCM.
+
+    Attributes:
+        voice: voice name as the server knows it.
+    """
+
+    voice: Name = "alloy"
+
+
+class TurnSection(Strict):
+    """When the caller's turn has ended.
+
+    Attributes:
+        complete_wait_ms: silence after a sentence that is complete.
+        incomplete_wait_ms: longest silence that is waited for after one that is not.
+        probe_ms: silence after which the recogniser is asked for its whole hypothesis.
+        max_utterance_ms: longest utterance; a longer one is answered as far as it was heard.
+    """
+
+    complete_wait_ms: Milliseconds = 180
+    incomplete_wait_ms: Milliseconds = 1500
+    probe_ms: Milliseconds = 90
+    max_utterance_ms: Milliseconds = 30_000
+
+
+class InterruptionSection(Strict):
+    """When a caller's voice stops the agent's.
+
+    At the onset of speech the agent holds its voice. The hold becomes an interruption after
+    ``confirm_ms`` of speech or ``confirm_words`` words that are no backchannel, and is released
+    ``release_ms`` after the speech has ended (``short_release_ms`` after a burst of at most
+    ``short_burst_ms``), going on from the sample where it stopped.
+
+    Attributes:
+        enabled: false lets the agent finish whatever the caller does.
+        confirm_ms: lasting speech that interrupts.
+        confirm_words: words that interrupt.
+        release_ms: silence that releases the hold.
+        short_burst_ms: a burst of at most this length is a cough or click.
+        short_release_ms: silence that releases the hold after such a burst.
+    """
+
+    enabled: bool = True
+    confirm_ms: Milliseconds = 700
+    confirm_words: Annotated[int, Meta(ge=1, le=20)] = 2
+    release_ms: Milliseconds = 200
+    short_burst_ms: Milliseconds = 250
+    short_release_ms: Milliseconds = 100
+
+
+class BudgetSection(Strict):
+    """Longest waits inside a turn.
+
+    Attributes:
+        first_output_ms: from ``turn_open`` to the first frame of speech.
+        stall_ms: without a frame in the middle of an unfinished answer.
+    """
+
+    first_output_ms: Milliseconds = 5000
+    stall_ms: Milliseconds = 3000
+
+
+class RecordingSection(Strict):
+    """What the timeline keeps.
+
+    Attributes:
+        transcripts: keep the words of both parties; without it only their number is kept.
+    """
+
+    transcripts: bool = False
+
+
+class PipelineSpec(Strict):
+    """A pipeline: what hears, what answers, what speaks, and how turns are taken.
+
+    Attributes:
+        name: name of the pipeline.
+        version: version the author gives it.
+        greeting: said when the caller is there; empty for none.
+        failure_notice: said after a turn that a provider failed.
+        unrecognised_notice: said when the caller spoke and nothing was understood.
+        takeover_notice: said by a runtime that takes over a call.
+    """
+
+    name: Name
+    llm: RulesLlm | OpenAiLlm
+    version: Name = "v1"
+    greeting: Speech = ""
+    failure_notice: Speech = "Sorry, something went wrong. Please say that again."
+    unrecognised_notice: Speech = "Sorry, I did not catch that."
+    takeover_notice: Speech = "Sorry, I lost you for a moment. Please go on."
+    vad: SileroVad = field(default_factory=SileroVad)
+    stt: PocketsphinxStt | OpenAiStt = field(default_factory=PocketsphinxStt)
+    tts: EspeakTts | OpenAiTts = field(default_factory=EspeakTts)
+    turn: TurnSection = field(default_factory=TurnSection)
+    interruption: InterruptionSection = field(default_factory=InterruptionSection)
+    budget: BudgetSection = field(default_factory=BudgetSection)
+    recording: RecordingSection = field(default_factory=RecordingSection)
