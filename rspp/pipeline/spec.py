@@ -22,7 +22,7 @@ class Strict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of every section: immutable, no unknown keys."""
 
 
-class Rule(Strict):
+class Rule(Strict, frozen=True, kw_only=True):
     """One rule of the embedded responder.
 
     Attributes:
@@ -37,7 +37,7 @@ class Rule(Strict):
     action: Annotated[str, Meta(pattern="^(hang_up)?$")] = ""
 
 
-class SileroVad(Strict, tag_field="provider", tag="silero"):
+class SileroVad(Strict, tag_field="provider", tag="silero", frozen=True, kw_only=True):
     """Voice activity by the MIT-licensed Silero weights.
 
     Attributes:
@@ -49,7 +49,7 @@ class SileroVad(Strict, tag_field="provider", tag="silero"):
     silence: Probability = 0.35
 
 
-class PocketsphinxStt(Strict, tag_field="provider", tag="pocketsphinx"):
+class PocketsphinxStt(Strict, tag_field="provider", tag="pocketsphinx", frozen=True, kw_only=True):
     """Recognition by pocketsphinx with a grammar; US English, no dictation.
 
     Attributes:
@@ -63,7 +63,7 @@ class PocketsphinxStt(Strict, tag_field="provider", tag="pocketsphinx"):
     pronunciations: dict[str, str] = field(default_factory=dict)
 
 
-class RulesLlm(Strict, tag_field="provider", tag="rules"):
+class RulesLlm(Strict, tag_field="provider", tag="rules", frozen=True, kw_only=True):
     """The embedded responder: answers by rules, streams word by word.
 
     Attributes:
@@ -77,7 +77,7 @@ class RulesLlm(Strict, tag_field="provider", tag="rules"):
     otherwise: Speech = "Sorry, I did not understand that."
 
 
-class EspeakTts(Strict, tag_field="provider", tag="espeak"):
+class EspeakTts(Strict, tag_field="provider", tag="espeak", frozen=True, kw_only=True):
     """Speech by espeak-ng in a process of its own.
 
     Attributes:
@@ -89,7 +89,7 @@ class EspeakTts(Strict, tag_field="provider", tag="espeak"):
     words_per_minute: Annotated[int, Meta(ge=80, le=450)] = 165
 
 
-class OpenAiEndpoint(Strict):
+class OpenAiEndpoint(Strict, frozen=True, kw_only=True):
     """An OpenAI-compatible server.
 
     Attributes:
@@ -105,7 +105,7 @@ class OpenAiEndpoint(Strict):
     timeout_ms: Milliseconds = 10_000
 
 
-class OpenAiStt(OpenAiEndpoint, tag_field="provider", tag="openai"):
+class OpenAiStt(OpenAiEndpoint, tag_field="provider", tag="openai", frozen=True, kw_only=True):
     """Recognition by ``/v1/audio/transcriptions``; sends each utterance once the caller pauses.
 
     Attributes:
@@ -117,7 +117,7 @@ class OpenAiStt(OpenAiEndpoint, tag_field="provider", tag="openai"):
     backchannels: tuple[Pattern, ...] = DEFAULT_BACKCHANNELS
 
 
-class OpenAiLlm(OpenAiEndpoint, tag_field="provider", tag="openai"):
+class OpenAiLlm(OpenAiEndpoint, tag_field="provider", tag="openai", frozen=True, kw_only=True):
     """Replies by ``/v1/chat/completions``, streaming.
 
     Attributes:
@@ -131,7 +131,7 @@ class OpenAiLlm(OpenAiEndpoint, tag_field="provider", tag="openai"):
     max_tokens: Annotated[int, Meta(ge=1, le=8192)] = 300
 
 
-class OpenAiTts(OpenAiEndpoint, tag_field="provider", tag="openai"):
+class OpenAiTts(OpenAiEndpoint, tag_field="provider", tag="openai", frozen=True, kw_only=True):
     """Speech by ``/v1/audio/speech`` as streamed 24 kHz PCM.
 
     Attributes:
@@ -141,7 +141,7 @@ class OpenAiTts(OpenAiEndpoint, tag_field="provider", tag="openai"):
     voice: Name = "alloy"
 
 
-class TurnSection(Strict):
+class TurnSection(Strict, frozen=True, kw_only=True):
     """When the caller's turn has ended.
 
     Attributes:
@@ -157,7 +157,7 @@ class TurnSection(Strict):
     max_utterance_ms: Milliseconds = 30_000
 
 
-class InterruptionSection(Strict):
+class InterruptionSection(Strict, frozen=True, kw_only=True):
     """When a caller's voice stops the agent's.
 
     At the onset of speech the agent holds its voice. The hold becomes an interruption after
@@ -182,7 +182,7 @@ class InterruptionSection(Strict):
     short_release_ms: Milliseconds = 100
 
 
-class BudgetSection(Strict):
+class BudgetSection(Strict, frozen=True, kw_only=True):
     """Longest waits inside a turn.
 
     Attributes:
@@ -194,7 +194,7 @@ class BudgetSection(Strict):
     stall_ms: Milliseconds = 3000
 
 
-class RecordingSection(Strict):
+class RecordingSection(Strict, frozen=True, kw_only=True):
     """What the timeline keeps.
 
     Attributes:
@@ -204,7 +204,7 @@ class RecordingSection(Strict):
     transcripts: bool = False
 
 
-class PipelineSpec(Strict):
+class PipelineSpec(Strict, frozen=True, kw_only=True):
     """A pipeline: what hears, what answers, what speaks, and how turns are taken.
 
     Attributes:
