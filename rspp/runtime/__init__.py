@@ -1,0 +1,1 @@
+"""The process: joins rooms, serves dispatches, runs files; many sessions, health and drain."""

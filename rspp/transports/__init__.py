@@ -1,0 +1,1 @@
+"""Transports map a room, or files, to a session."""

@@ -1,0 +1,1 @@
+"""Built-in nodes of a session: recognition, replying, segmenting, speaking."""
