@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from rspp.contracts.media import WordMark
+from rspp.contracts.media import OUTPUT_RATE_HZ, WordMark
+
+SAMPLES_PER_CHARACTER = OUTPUT_RATE_HZ // 15
+"""Speech runs at about 15 characters a second (165 words a minute, 5.5 characters a word); used only
+for a segment that was cut before its length was known."""
 
 
 class SpokenTurn:
@@ -15,6 +19,7 @@ class SpokenTurn:
         self._words: list[tuple[str, int]] = []
         self._segments: list[tuple[str, int]] = []
         self._marked_segments: set[int] = set()
+        self._complete = 0
         self.generated = 0
 
     def begin_segment(self, text: str) -> None:
@@ -29,6 +34,10 @@ class SpokenTurn:
             self._marked_segments.add(len(self._segments) - 1)
         self.generated += samples
 
+    def end_segment(self) -> None:
+        """The present segment has been generated whole."""
+        self._complete = len(self._segments)
+
     def heard(self, samples: int) -> str:
         """Return the words that ended within the first ``samples`` samples.
 
@@ -37,8 +46,12 @@ class SpokenTurn:
         """
         spoken: list[str] = []
         for index, (text, start) in enumerate(self._segments):
-            last = index + 1 == len(self._segments)
-            end = self.generated if last else self._segments[index + 1][1]
+            if index + 1 < len(self._segments):
+                end = self._segments[index + 1][1]
+            elif index < self._complete:
+                end = self.generated
+            else:
+                end = max(self.generated + 1, start + len(text) * SAMPLES_PER_CHARACTER)
             if samples >= end:
                 spoken.append(text)
                 continue

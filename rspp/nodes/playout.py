@@ -1,0 +1,189 @@
+"""The playout node: takes speech off its edge and offers it, frame by frame, to the egress gate.
+
+Between the gate's verdict and the hand-over to the transport nothing is awaited, so a frame that
+passed cannot be overtaken by a fence. Behind the gate lie at most 40 ms, which the transport can
+clear; cleared samples return to the front, so a hold costs no sample and repeats none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+
+from rspp._kernel import FENCED, HELD, LEASE_EXPIRED, PASS, EdgeBuffer, SessionKernel
+from rspp.contracts.media import MAX_QUEUED_MS, OUTPUT_FRAME_SAMPLES, OUTPUT_RATE_HZ, Pcm
+from rspp.contracts.ports import Clock, Transport
+
+TAIL_SAMPLES = 2 * MAX_QUEUED_MS * OUTPUT_RATE_HZ // 1000
+"""Sent audio kept for a rewind: twice what may be queued."""
+
+EDGE_MS = 2_000
+"""Speech made ahead of its playout: 2 s bridge any pause of a local voice and bound a session's memory
+at 96 kB; a producer that is further ahead waits."""
+
+_EMPTY = np.zeros(0, dtype=np.int16)
+
+
+def speech_edge() -> EdgeBuffer[Pcm]:
+    """The edge between speech synthesis and playout; it blocks its producer and sheds nothing."""
+    frames = EDGE_MS * OUTPUT_RATE_HZ // 1000 // OUTPUT_FRAME_SAMPLES
+    return EdgeBuffer(
+        edge_id="tts->playout",
+        strategy="block",
+        max_items=2 * frames,
+        max_ms=2 * EDGE_MS,
+        max_bytes=2 * EDGE_MS * OUTPUT_RATE_HZ // 1000 * 2,
+        high_items=frames,
+        low_items=frames // 2,
+    )
+
+
+class PlayoutNode:
+    """Plays one turn's speech at a time.
+
+    Args:
+        kernel: whose gate is asked for each frame.
+        clock: the kernel's time.
+        transport: where frames go.
+        on_first_frame: called with the turn when its first frame has left.
+        on_drained: called with the turn when its last frame has left.
+        on_lease_expired: called when the gate found the lease expired.
+    """
+
+    def __init__(
+        self,
+        kernel: SessionKernel,
+        clock: Clock,
+        transport: Transport,
+        on_first_frame: Callable[[int], None],
+        on_drained: Callable[[int], None],
+        on_lease_expired: Callable[[], None],
+    ) -> None:
+        self._kernel = kernel
+        self._clock = clock
+        self._transport = transport
+        self._on_first_frame = on_first_frame
+        self._on_drained = on_drained
+        self._on_lease_expired = on_lease_expired
+        self.edge = speech_edge()
+        self._room = asyncio.Event()
+        self._work = asyncio.Event()
+        self._turn = self._epoch = self._sequence = 0
+        self._finished = False
+        self._front = _EMPTY
+        self._tail = _EMPTY
+        self.sent = 0
+        """Samples of the turn that passed the gate and were not taken back."""
+
+    def begin(self, turn: int, epoch: int) -> None:
+        """A turn starts to speak."""
+        self._turn, self._epoch, self._sequence = turn, epoch, 0
+        self._front = self._tail = _EMPTY
+        self._finished = False
+        self.sent = 0
+        self.edge.clear()
+        self._room.set()
+
+    async def put(self, turn: int, pcm: Pcm) -> bool:
+        """Queue speech of ``turn``; waits while the edge is full. False when the turn is over."""
+        for start in range(0, len(pcm), OUTPUT_FRAME_SAMPLES):
+            frame = pcm[start : start + OUTPUT_FRAME_SAMPLES]
+            while turn == self._turn and not self.edge.flowing:
+                self._room.clear()
+                await self._room.wait()
+            if turn != self._turn:
+                return False
+            duration_us = len(frame) * 1_000_000 // OUTPUT_RATE_HZ
+            if not self.edge.put(frame, turn, duration_us, frame.nbytes):
+                raise RuntimeError("the speech edge refused a frame although it was flowing")
+            self._work.set()
+        return True
+
+    def finish(self, turn: int) -> None:
+        """No more speech of ``turn`` will come."""
+        if turn == self._turn:
+            self._finished = True
+            self._work.set()
+
+    def hold(self) -> None:
+        """Silence at once: what the transport has not played comes back to the front."""
+        cleared = self._transport.clear()
+        if cleared:
+            self._front = np.concatenate((self._tail[len(self._tail) - cleared :], self._front))
+            self._tail = self._tail[: len(self._tail) - cleared]
+            self.sent -= cleared
+
+    def resume(self) -> None:
+        """Go on after a hold."""
+        self._work.set()
+
+    def cancel(self, turn: int) -> int:
+        """Drop everything of ``turn``; returns how many of its samples were heard."""
+        if turn != self._turn:
+            return 0
+        cleared = self._transport.clear()
+        self.edge.fence(turn)
+        self._turn = 0
+        self._front = _EMPTY
+        self._room.set()
+        self.sent -= cleared
+        return self.sent
+
+    async def run(self) -> None:
+        """Play until cancelled."""
+        while True:
+            frame = self._next()
+            if frame is None:
+                if self._finished and self._turn and not len(self.edge):
+                    self._finished = False
+                    self._on_drained(self._turn)
+                    continue
+                self._work.clear()
+                await self._work.wait()
+                continue
+            self._sequence += 1
+            verdict = self._kernel.frame(
+                self._clock.now_us(), self._turn, self._epoch, self._sequence, len(frame)
+            )
+            if verdict == PASS:
+                self.sent += len(frame)
+                self._tail = np.concatenate((self._tail, frame))[-TAIL_SAMPLES:]
+                if self._sequence == 1:
+                    self._on_first_frame(self._turn)
+                await self._transport.write(frame)
+            elif verdict == HELD:
+                self._front = np.concatenate((frame, self._front))
+                self._work.clear()
+                await self._work.wait()
+            elif verdict == LEASE_EXPIRED:
+                self._drop()
+                self._on_lease_expired()
+            else:
+                self._drop()
+                if verdict != FENCED:
+                    self._on_lease_expired()
+
+    def _next(self) -> Pcm | None:
+        """The next frame, exactly 20 ms long except for the last of a turn."""
+        if not self._turn:
+            return None
+        while len(self._front) < OUTPUT_FRAME_SAMPLES:
+            item = self.edge.get()
+            if item is None:
+                break
+            self._front = np.concatenate((self._front, item)) if len(self._front) else item
+        if self.edge.flowing:
+            self._room.set()
+        if not len(self._front) or (len(self._front) < OUTPUT_FRAME_SAMPLES and not self._finished):
+            return None
+        frame = self._front[:OUTPUT_FRAME_SAMPLES]
+        self._front = self._front[OUTPUT_FRAME_SAMPLES:]
+        return frame
+
+    def _drop(self) -> None:
+        self._front = _EMPTY
+        self.edge.clear()
+        self._turn = 0
+        self._room.set()
