@@ -8,16 +8,17 @@ clear; cleared samples return to the front, so a hold costs no sample and repeat
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 
 from rspp._kernel import FENCED, HELD, LEASE_EXPIRED, PASS, EdgeBuffer, SessionKernel
-from rspp.contracts.media import MAX_QUEUED_MS, OUTPUT_FRAME_SAMPLES, OUTPUT_RATE_HZ, Pcm
+from rspp.contracts.media import FRAME_MS, MAX_QUEUED_MS, OUTPUT_FRAME_SAMPLES, OUTPUT_RATE_HZ, Pcm
 from rspp.contracts.ports import Clock, Transport
 
-TAIL_SAMPLES = 2 * MAX_QUEUED_MS * OUTPUT_RATE_HZ // 1000
-"""Sent audio kept for a rewind: twice what may be queued."""
+TAIL_FRAMES = 2 * MAX_QUEUED_MS // FRAME_MS
+"""Sent frames kept for a rewind: twice what may be queued."""
 
 EDGE_MS = 2_000
 """Speech made ahead of its playout: 2 s bridge any pause of a local voice and bound a session's memory
@@ -73,14 +74,15 @@ class PlayoutNode:
         self._turn = self._epoch = self._sequence = 0
         self._finished = False
         self._front = _EMPTY
-        self._tail = _EMPTY
+        self._tail: deque[Pcm] = deque(maxlen=TAIL_FRAMES)
         self.sent = 0
         """Samples of the turn that passed the gate and were not taken back."""
 
     def begin(self, turn: int, epoch: int) -> None:
         """A turn starts to speak."""
         self._turn, self._epoch, self._sequence = turn, epoch, 0
-        self._front = self._tail = _EMPTY
+        self._front = _EMPTY
+        self._tail.clear()
         self._finished = False
         self.sent = 0
         self.edge.clear()
@@ -110,9 +112,11 @@ class PlayoutNode:
     def hold(self) -> None:
         """Silence at once: what the transport has not played comes back to the front."""
         cleared = self._transport.clear()
-        if cleared:
-            self._front = np.concatenate((self._tail[len(self._tail) - cleared :], self._front))
-            self._tail = self._tail[: len(self._tail) - cleared]
+        if cleared and self._turn:
+            sent = np.concatenate(self._tail)
+            self._front = np.concatenate((sent[len(sent) - cleared :], self._front))
+            self._tail.clear()
+            self._tail.append(sent[: len(sent) - cleared])
             self.sent -= cleared
 
     def resume(self) -> None:
@@ -149,7 +153,7 @@ class PlayoutNode:
             )
             if verdict == PASS:
                 self.sent += len(frame)
-                self._tail = np.concatenate((self._tail, frame))[-TAIL_SAMPLES:]
+                self._tail.append(frame)
                 if self._sequence == 1:
                     self._on_first_frame(self._turn)
                 await self._transport.write(frame)

@@ -1,0 +1,555 @@
+"""The shell of one session: gives the kernel its inputs and performs the effects it returns.
+
+Everything here runs on one event loop. Inputs become effects within the same loop step; what takes
+longer (recognition, replying, speaking, renewing the lease, writing evidence) runs in a fixed set of
+tasks, and none of them is made per frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import structlog
+
+from rspp import _kernel
+from rspp._kernel import Effect, SessionKernel
+from rspp.authority.store import Lease, LeaseStore
+from rspp.authority.watcher import LeaseWatcher
+from rspp.contracts.errors import ProviderError
+from rspp.contracts.media import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Pcm, SpeechChunk
+from rspp.contracts.ports import (
+    Clock,
+    ConnectionState,
+    Hypothesis,
+    Message,
+    Offloader,
+    Responder,
+    Synthesizer,
+    Transport,
+)
+from rspp.nodes.playout import PlayoutNode
+from rspp.nodes.reply import FixedResponder, PreparedSpeech, speak_reply
+from rspp.nodes.stt import RecognitionNode
+from rspp.pipeline.normalise import plan_template, turn_policy
+from rspp.pipeline.spec import PipelineSpec
+from rspp.providers.registry import Providers
+from rspp.session.presenter import Presenter
+from rspp.session.spoken import SpokenTurn
+
+log = structlog.get_logger(__name__)
+
+LEAD_IN_SAMPLES = INPUT_RATE_HZ * 3 // 10
+"""Audio before the onset that the recogniser gets too: 300 ms, because a soft first sound lies below
+the detector's threshold."""
+
+DRAIN_INTERVAL_S = 0.1
+"""How often Stage A is emptied; it has room for two minutes, so a late turn costs nothing."""
+
+DRAIN_BATCH = 512
+PRESSURE_INTERVAL_US = 1_000_000
+MAX_HISTORY = 200
+"""Messages kept; older ones are left out of the history given to the responder."""
+
+NOTICES = {
+    "greeting": "greeting",
+    "takeover_notice": "takeover_notice",
+    "failure_notice": "failure_notice",
+    "unrecognised": "unrecognised_notice",
+}
+
+
+class Timeline(Protocol):
+    """Where drained evidence goes; never waits."""
+
+    def write(self, records: list[bytes]) -> None:
+        """Hand records over; each is one JSON object."""
+        ...
+
+
+@dataclass
+class _Turn:
+    """What the shell keeps of the open turn."""
+
+    number: int
+    intent: str
+    spoken: SpokenTurn
+    opened_us: int
+    task: asyncio.Task[None] | None = None
+    action: str = ""
+
+
+class Session:
+    """One call: one caller, one kernel, one lease.
+
+    Args:
+        session_id: id of the logical conversation, stable over takeovers.
+        spec: the pipeline.
+        transport: the room or the files.
+        providers: opened providers; the session closes them.
+        store: lease store that ``lease`` came from.
+        lease: lease held for this session.
+        clock: the kernel's time.
+        offloader: for blocking work.
+        timeline: takes the evidence; none discards it.
+        resumed: the session takes over a call that another runtime held.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_id: str,
+        spec: PipelineSpec,
+        transport: Transport,
+        providers: Providers,
+        store: LeaseStore,
+        lease: Lease,
+        clock: Clock,
+        offloader: Offloader,
+        timeline: Timeline | None = None,
+        resumed: bool = False,
+    ) -> None:
+        self.session_id = session_id
+        self.reason = ""
+        self._spec = spec
+        self._transport = transport
+        self._providers = providers
+        self._clock = clock
+        self._offloader = offloader
+        self._timeline = timeline
+        self._resumed = resumed
+        now = clock.now_us()
+        self.kernel = SessionKernel(
+            session_id=session_id,
+            policy=_kernel.TurnPolicy(**turn_policy(spec)),
+            plan=_kernel.PlanTemplate(**plan_template(spec)),
+            now_us=now,
+            wall_clock_ms=clock.wall_clock_ms(),
+        )
+        self._lease = lease
+        self._watcher = LeaseWatcher(
+            store, lease, clock, offloader, on_renewed=self._renewed, on_lost=self._lost
+        )
+        self._recognition = RecognitionNode(
+            providers.recognition,
+            clock,
+            self._transcript,
+            self._recognised,
+            spec.turn.max_utterance_ms,
+        )
+        self._playout = PlayoutNode(
+            self.kernel, clock, transport, self._first_frame, self._drained, self._lease_expired
+        )
+        self._presenter = Presenter(transport)
+        self._window = np.zeros(providers.vad.window_samples, dtype=np.int16)
+        self._window_fill = 0
+        self._media_sample = 0
+        self._recent = np.zeros(LEAD_IN_SAMPLES, dtype=np.int16)
+        self._history: list[Message] = []
+        self._texts: dict[int, str] = {}
+        self._next_text = 0
+        self._hypothesis = Hypothesis(text="")
+        self._recognition_failed = False
+        self._speech_ended_us = 0
+        self._turn: _Turn | None = None
+        self._prepared: list[SpeechChunk] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_us: int | None = None
+        self._ended = asyncio.Event()
+        self._draining = False
+        self._shell_records: list[bytes] = []
+        self._pressure_us = now
+
+    # ------------------------------------------------------------------ life
+
+    async def run(self) -> str:
+        """Hold the call until it ends; returns the reason.
+
+        Raises:
+            TransportError: the room cannot be joined.
+        """
+        self._record_header()
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            self._perform(self.kernel.lease(self._clock.now_us(), self._lease.epoch, self._lease.deadline_us))
+            tasks = [
+                asyncio.create_task(self._watcher.run(), name="lease"),
+                asyncio.create_task(self._housekeeping(), name="evidence"),
+                asyncio.create_task(self._presenter.run(), name="presenter"),
+            ]
+            connecting = asyncio.create_task(self._transport.connect(self), name="connect")
+            tasks.append(connecting)
+            await self._until_ended(connecting)
+            if connecting.done() and not connecting.cancelled():
+                connecting.result()
+            if not self._ended.is_set():
+                tasks.append(asyncio.create_task(self._recognition.run(), name="recognition"))
+                tasks.append(asyncio.create_task(self._playout.run(), name="playout"))
+                await self._prepare_notice()
+                self._perform(self.kernel.start(self._clock.now_us(), self._resumed))
+                await self._until_ended(*tasks)
+                for task in tasks:
+                    if task.done() and not task.cancelled() and task.exception() is not None:
+                        raise task.exception()  # type: ignore[misc]
+        finally:
+            await self._shut(tasks)
+        return self.reason
+
+    async def _until_ended(self, *tasks: asyncio.Task[None]) -> None:
+        """Wait for the end of the call, or for the first of ``tasks`` to fail or to be the only one done."""
+        ended = asyncio.create_task(self._ended.wait())
+        pending: set[asyncio.Task[object]] = {ended, *tasks}  # type: ignore[arg-type]
+        try:
+            while not self._ended.is_set():
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                if len(tasks) == 1 and tasks[0] in done:
+                    return
+                if any(not task.cancelled() and task.exception() is not None for task in done):
+                    return
+        finally:
+            ended.cancel()
+
+    def drain(self) -> None:
+        """Leave once the running turn is over, or now when none is."""
+        self._draining = True
+        if self._turn is None:
+            self.end("drained")
+
+    def end(self, reason: str) -> None:
+        """End the call now; an open turn is aborted."""
+        if not self._ended.is_set():
+            self.reason = self.reason or reason
+            self._perform(self.kernel.connection(self._clock.now_us(), "ended", reason))
+            self._ended.set()
+
+    async def _shut(self, tasks: list[asyncio.Task[None]]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._turn is not None and self._turn.task is not None:
+            tasks.append(self._turn.task)
+        self.end("session_closed")
+        for task in tasks:
+            task.cancel()
+        await self._transport.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._watcher.release()
+        await self._providers.close()
+        self._drain_evidence()
+
+    # ------------------------------------------------------------------ from the transport
+
+    def on_audio(self, pcm: Pcm) -> None:
+        """Caller's audio at 16 kHz."""
+        if self._ended.is_set():
+            return
+        if self._recognition.utterance:
+            self._recognition.feed(pcm)
+        self._recent = np.concatenate((self._recent, pcm))[-LEAD_IN_SAMPLES:]
+        size = len(self._window)
+        offset = 0
+        while offset < len(pcm):
+            taken = min(size - self._window_fill, len(pcm) - offset)
+            self._window[self._window_fill : self._window_fill + taken] = pcm[offset : offset + taken]
+            self._window_fill += taken
+            offset += taken
+            if self._window_fill == size:
+                self._window_fill = 0
+                permille = round(self._providers.vad.probability(self._window) * 1000)
+                now = self._clock.now_us()
+                if permille >= self._spec.vad.speech * 1000:
+                    self._speech_ended_us = now
+                self._perform(self.kernel.voice_activity(now, self._media_sample, permille))
+                self._media_sample += size
+
+    def on_text(self, text: str) -> None:
+        """A chat text of the caller: a turn like a spoken one."""
+        if self._ended.is_set() or not text.strip():
+            return
+        self._next_text += 1
+        self._texts[self._next_text] = text.strip()
+        self._perform(self.kernel.text_message(self._clock.now_us(), self._next_text))
+
+    def on_connection(self, state: ConnectionState, reason: str) -> None:
+        """The connection changed."""
+        if self._ended.is_set():
+            return
+        if state == "ended":
+            self.end(reason or "ended")
+        else:
+            self._perform(self.kernel.connection(self._clock.now_us(), state, reason))
+
+    # ------------------------------------------------------------------ from the nodes
+
+    def _transcript(self, utterance: int, revision: int, hypothesis: Hypothesis, *, probe: bool) -> None:
+        if hypothesis.text or probe:
+            self._hypothesis = hypothesis
+        self._perform(
+            self.kernel.transcript(
+                self._clock.now_us(),
+                utterance,
+                revision,
+                hypothesis.words,
+                hypothesis.backchannel,
+                hypothesis.complete,
+                probe,
+            )
+        )
+
+    def _recognised(self, outcome: str, latency_us: int) -> None:
+        self._recognition_failed = outcome != "success"
+        now = self._clock.now_us()
+        self.kernel.provider_outcome(now, self.kernel.turn, "stt", outcome, latency_us)
+        self._record_latency("stt_final", 0, latency_us)
+
+    def _first_frame(self, turn: int) -> None:
+        now = self._clock.now_us()
+        if self._turn is not None and self._turn.number == turn:
+            self._record_latency("turn_open_to_first_output", turn, now - self._turn.opened_us)
+        self._perform(self.kernel.playback(now, turn, "started", 0))
+
+    def _drained(self, turn: int) -> None:
+        self._perform(self.kernel.generation_finished(self._clock.now_us(), turn))
+
+    def _lease_expired(self) -> None:
+        self._perform(self.kernel.tick(self._clock.now_us()))
+
+    def _renewed(self, lease: Lease) -> None:
+        self._perform(self.kernel.lease(self._clock.now_us(), lease.epoch, lease.deadline_us))
+
+    def _lost(self, reason: str) -> None:
+        self._perform(self.kernel.lease_lost(self._clock.now_us(), reason))
+
+    def segment_started(self, turn: int, text: str) -> None:
+        """A segment of ``turn`` is about to be spoken."""
+        self._presenter.transcript(f"turn-{turn}", text, caller=False, final=False)
+
+    def provider_finished(self, turn: int, modality: str, outcome: str, first_us: int, total_us: int) -> None:
+        """A provider invocation of ``turn`` ended."""
+        self.kernel.provider_outcome(self._clock.now_us(), turn, modality, outcome, total_us)
+        name = "llm_first_word" if modality == "llm" else "tts_first_audio"
+        if first_us >= 0:
+            self._record_latency(name, turn, first_us)
+
+    # ------------------------------------------------------------------ effects
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case _kernel.HoldOutput():
+                    self._playout.hold()
+                case _kernel.CancelTurn(turn, reason):
+                    self._cancel_turn(turn, reason)
+                case _kernel.ResumeOutput():
+                    self._playout.resume()
+                case _kernel.OpenTurn():
+                    self._open_turn(effect)
+                case _kernel.CloseTurn(turn, outcome, reason):
+                    self._close_turn(turn, outcome)
+                case _kernel.StartUtterance(utterance, _):
+                    self._hypothesis = Hypothesis(text="")
+                    self._recognition.start(utterance, self._recent)
+                case _kernel.ProbeUtterance(utterance):
+                    self._recognition.probe(utterance)
+                case _kernel.ContinueUtterance(utterance):
+                    self._recognition.resume(utterance)
+                case _kernel.EndUtterance(utterance, used):
+                    self._end_utterance(utterance, used=used)
+                case _kernel.AgentState(state):
+                    self._presenter.agent_state(state)
+                case _kernel.LeaveRoom(reason):
+                    self.reason = self.reason or reason
+                    self._ended.set()
+                case _kernel.RefuseIntent(intent, _, outcome, reason):
+                    log.warning("intent refused", intent=intent, outcome=outcome, reason=reason)
+        self._arm_timer()
+
+    def _arm_timer(self) -> None:
+        due = self.kernel.next_deadline_us
+        if due == self._timer_us:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_us = due
+        if due is not None and not self._ended.is_set():
+            delay_s = max(0, due - self._clock.now_us()) / 1e6
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = self._timer_us = None
+        self._perform(self.kernel.tick(self._clock.now_us()))
+
+    def _open_turn(self, opened: _kernel.OpenTurn) -> None:
+        now = self._clock.now_us()
+        turn = _Turn(opened.turn, opened.intent, SpokenTurn(), now)
+        self._turn = turn
+        synthesizer: Synthesizer = self._providers.synthesizer
+        responder: Responder = self._providers.responder
+        if opened.intent == "utterance":
+            self._remember("user", self._hypothesis.text)
+            self._record_latency("end_of_speech_to_turn_open", opened.turn, now - self._speech_ended_us)
+        elif opened.intent == "text":
+            text = self._texts.pop(opened.reference)
+            self._record_transcript("caller", opened.turn, text)
+            self._remember("user", text)
+        else:
+            notice = opened.intent
+            if notice == "unrecognised" and self._recognition_failed:
+                notice = "failure_notice"
+            responder = FixedResponder(getattr(self._spec, NOTICES[notice]))
+            if notice == "failure_notice" and self._prepared:
+                synthesizer = PreparedSpeech(self._prepared)
+        self._playout.begin(opened.turn, opened.epoch)
+        turn.task = asyncio.create_task(self._reply(turn, responder, synthesizer), name="reply")
+
+    async def _reply(self, turn: _Turn, responder: Responder, synthesizer: Synthesizer) -> None:
+        def act(action: str) -> None:
+            turn.action = action
+
+        try:
+            await speak_reply(
+                turn.number,
+                tuple(self._history[-MAX_HISTORY:]),
+                responder,
+                synthesizer,
+                self._playout,
+                turn.spoken,
+                self._clock,
+                self,
+                act,
+            )
+        except ProviderError as error:
+            log.warning("provider failed", turn=turn.number, error=error.message, reason=error.reason)
+            now = self._clock.now_us()
+            self._perform(self.kernel.generation_failed(now, turn.number, error.reason))
+
+    def _cancel_turn(self, number: int, reason: str) -> None:
+        started = self._clock.now_us()
+        heard = self._playout.cancel(number)
+        turn = self._turn
+        if turn is None or turn.number != number:
+            return
+        if turn.task is not None and turn.task is not asyncio.current_task():
+            turn.task.cancel()
+        if heard:
+            self._perform(self.kernel.playback(started, number, "cancelled", heard))
+        self._finish_history(turn, heard)
+        log.info("turn cancelled", turn=number, reason=reason, heard_ms=heard * 1000 // OUTPUT_RATE_HZ)
+
+    def _close_turn(self, number: int, outcome: str) -> None:
+        turn = self._turn
+        if turn is None or turn.number != number:
+            return
+        self._turn = None
+        if outcome == "commit":
+            self._finish_history(turn, turn.spoken.generated)
+            delay_s = self._transport.queued_samples() / OUTPUT_RATE_HZ
+            asyncio.get_running_loop().call_later(delay_s, self._played, turn)
+        elif self._draining:
+            self.end("drained")
+
+    def _played(self, turn: _Turn) -> None:
+        """The last sample of a committed turn has been played."""
+        if self._ended.is_set():
+            return
+        samples = turn.spoken.generated
+        self._perform(self.kernel.playback(self._clock.now_us(), turn.number, "completed", samples))
+        if turn.action == "hang_up":
+            self.end("hang_up")
+        elif self._draining:
+            self.end("drained")
+
+    def _end_utterance(self, utterance: int, *, used: bool) -> None:
+        self._recognition.end(utterance)
+        text = self._hypothesis.text
+        if text:
+            self._record_transcript("caller", 0 if not used else self.kernel.turn, text)
+            self._presenter.transcript(f"utterance-{utterance}", text, caller=True, final=True)
+
+    # ------------------------------------------------------------------ history
+
+    def _remember(self, role: str, text: str) -> None:
+        """Append to the history; words of one party that follow each other become one message."""
+        if not text:
+            return
+        if role == "user" and self._history and self._history[-1].role == "user":
+            text = f"{self._history.pop().text} {text}"
+        self._history.append(Message(role="user" if role == "user" else "assistant", text=text))
+        del self._history[:-MAX_HISTORY]
+
+    @property
+    def history(self) -> Sequence[Message]:
+        """What was said: the caller's words, and of the agent's those that were heard."""
+        return tuple(self._history)
+
+    def _finish_history(self, turn: _Turn, samples: int) -> None:
+        text = turn.spoken.heard(samples)
+        self._remember("assistant", text)
+        self._record_transcript("agent", turn.number, text)
+        self._presenter.transcript(f"turn-{turn.number}", text, caller=False, final=True)
+
+    async def _prepare_notice(self) -> None:
+        """Speak the failure notice ahead, with the embedded voice when the chosen one fails."""
+        text = self._spec.failure_notice
+        if not text:
+            return
+        try:
+            self._prepared = [chunk async for chunk in self._providers.synthesizer.synthesize(text)]
+        except ProviderError as error:
+            log.warning("the failure notice could not be prepared", error=error.message)
+
+    # ------------------------------------------------------------------ evidence
+
+    async def _housekeeping(self) -> None:
+        """Empty Stage A and measure pressure, off the hot path."""
+        while True:
+            await asyncio.sleep(DRAIN_INTERVAL_S)
+            now = self._clock.now_us()
+            if now - self._pressure_us >= PRESSURE_INTERVAL_US:
+                self._pressure_us = now
+                edge = self._playout.edge
+                self._record(
+                    kind="pressure", edge=edge.edge_id, queued_ms=edge.queued_us // 1000, shed=edge.shed
+                )
+            self._drain_evidence()
+
+    def _drain_evidence(self) -> None:
+        while True:
+            records = self.kernel.drain_evidence(DRAIN_BATCH)
+            if not records:
+                break
+            if self._timeline is not None:
+                self._timeline.write(records)
+        if self._shell_records and self._timeline is not None:
+            self._timeline.write(self._shell_records)
+        self._shell_records = []
+
+    def _record(self, **fields: object) -> None:
+        if self._timeline is not None:
+            fields["at_us"] = self._clock.now_us()
+            fields["wall_ms"] = self._clock.wall_clock_ms()
+            self._shell_records.append(msgspec.json.encode(fields))
+
+    def _record_header(self) -> None:
+        if self._timeline is not None:
+            header = {
+                "kind": "header",
+                "session_id": self.session_id,
+                "pipeline": f"{self._spec.name}@{self._spec.version}",
+                "started_wall_ms": self._clock.wall_clock_ms(),
+                "started_us": self._clock.now_us(),
+            }
+            self._timeline.write([msgspec.json.encode(header)])
+
+    def _record_latency(self, name: str, turn: int, value_us: int) -> None:
+        self._record(kind="latency", turn=turn, name=name, value_us=value_us)
+
+    def _record_transcript(self, party: str, turn: int, text: str) -> None:
+        shown = text if self._spec.recording.transcripts else ""
+        self._record(
+            kind="transcript", party=party, turn=turn, text=shown, words=len(text.split()), final=True
+        )
