@@ -1,0 +1,1 @@
+"""Authority over a session: the lease, its store, its renewal."""

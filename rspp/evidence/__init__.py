@@ -1,0 +1,1 @@
+"""Evidence on disk: the timeline of a call."""

@@ -1,0 +1,1 @@
+"""The pipeline file: its types, its loader, its checks and what the kernel is told of it."""

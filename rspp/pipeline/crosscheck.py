@@ -1,0 +1,168 @@
+"""The rules of a pipeline file that concern more than one key."""
+
+from __future__ import annotations
+
+import re
+
+from rspp.pipeline.checker import Fault, nearest, shown
+from rspp.pipeline.spec import PipelineSpec, PocketsphinxStt, RulesLlm
+
+_VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
+_CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
+PHONES = frozenset(f"{_VOWELS} {_CONSONANTS}".split())
+"""The 39 phones of the CMU dictionary, which the acoustic model of pocketsphinx was trained on."""
+
+_SLOT = re.compile(r"<([^<>]*)>")
+_PLACE = re.compile(r"\{([^{}]*)\}")
+
+
+def cross_faults(spec: PipelineSpec, lines: dict[str, int]) -> list[Fault]:
+    """Return what contradicts itself in ``spec``.
+
+    Args:
+        spec: a pipeline whose keys are each valid.
+        lines: line of each path that the author wrote.
+    """
+    finder = _Finder(lines)
+    _times(spec, finder)
+    slots: dict[str, tuple[str, ...]] = {}
+    if isinstance(spec.llm, RulesLlm):
+        slots = spec.llm.slots
+        _rules(spec.llm, finder)
+    if isinstance(spec.stt, PocketsphinxStt):
+        _recognition(spec.stt, slots, rules=isinstance(spec.llm, RulesLlm), finder=finder)
+    return finder.faults
+
+
+class _Finder:
+    def __init__(self, lines: dict[str, int]) -> None:
+        self._lines = lines
+        self.faults: list[Fault] = []
+
+    def add(self, path: str, problem: str, hint: str) -> None:
+        """Note a fault at the nearest written line of ``path``."""
+        place = path
+        while place and place not in self._lines:
+            place = place.rpartition(".")[0]
+        self.faults.append(Fault(self._lines.get(place, 0), path, problem, hint))
+
+    def order(self, low: tuple[str, float], high: tuple[str, float], *, strict: bool, why: str) -> None:
+        """Note a fault unless ``low`` is below ``high`` (or equal, when not ``strict``)."""
+        if low[1] < high[1] or (low[1] == high[1] and not strict):
+            return
+        blamed, other = (low, high) if low[0] in self._lines or high[0] not in self._lines else (high, low)
+        relation = (
+            ("below" if strict else "at most") if blamed is low else ("above" if strict else "at least")
+        )
+        self.add(blamed[0], f"must be {relation} {other[0]}, which is {other[1]} (is {blamed[1]})", why)
+
+    def pattern(self, path: str, text: str, slots: dict[str, tuple[str, ...]]) -> None:
+        """Note the slots of a pattern that are not defined."""
+        for name in _SLOT.findall(text):
+            if name not in slots:
+                hint = (
+                    nearest(name, list(slots)) if slots else f"add `{name}:` with its phrases under llm.slots"
+                )
+                self.add(path, f"slot <{shown(name).strip(chr(34))}> is not defined", hint)
+
+
+def _times(spec: PipelineSpec, finder: _Finder) -> None:
+    turn, cut = spec.turn, spec.interruption
+    finder.order(
+        ("vad.silence", spec.vad.silence),
+        ("vad.speech", spec.vad.speech),
+        strict=True,
+        why="a window between the two keeps what was before; without a gap speech flickers",
+    )
+    finder.order(
+        ("turn.probe_ms", turn.probe_ms),
+        ("turn.complete_wait_ms", turn.complete_wait_ms),
+        strict=False,
+        why="the recogniser must be asked before a complete sentence can be answered",
+    )
+    finder.order(
+        ("turn.complete_wait_ms", turn.complete_wait_ms),
+        ("turn.incomplete_wait_ms", turn.incomplete_wait_ms),
+        strict=False,
+        why="an incomplete sentence is waited for at least as long as a complete one",
+    )
+    finder.order(
+        ("turn.incomplete_wait_ms", turn.incomplete_wait_ms),
+        ("turn.max_utterance_ms", turn.max_utterance_ms),
+        strict=True,
+        why="the longest utterance must hold speech and the pause after it",
+    )
+    finder.order(
+        ("interruption.short_release_ms", cut.short_release_ms),
+        ("interruption.release_ms", cut.release_ms),
+        strict=False,
+        why="after a cough the voice comes back no later than after speech",
+    )
+    finder.order(
+        ("interruption.short_burst_ms", cut.short_burst_ms),
+        ("interruption.confirm_ms", cut.confirm_ms),
+        strict=True,
+        why="a burst cannot be a cough and an interruption at once",
+    )
+    finder.order(
+        ("interruption.release_ms", cut.release_ms),
+        ("turn.incomplete_wait_ms", turn.incomplete_wait_ms),
+        strict=True,
+        why="a hold must be released before the utterance that caused it ends",
+    )
+
+
+def _rules(llm: RulesLlm, finder: _Finder) -> None:
+    for name, phrases in llm.slots.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            finder.add(
+                f"llm.slots.{name}",
+                f"slot name {shown(name)} is not allowed",
+                "use small letters, digits and underscores, beginning with a letter",
+            )
+        if not phrases:
+            finder.add(f"llm.slots.{name}", "the slot has no phrase", "add at least one phrase")
+        for index, phrase in enumerate(phrases):
+            path = f"llm.slots.{name}[{index}]"
+            if _SLOT.search(phrase):
+                finder.add(path, "a slot cannot hold another slot", "write the phrases out")
+            else:
+                finder.pattern(path, phrase, {})
+    for index, rule in enumerate(llm.rules):
+        path = f"llm.rules[{index}]"
+        finder.pattern(f"{path}.hear", rule.hear, llm.slots)
+        heard = _SLOT.findall(rule.hear)
+        for name in _PLACE.findall(rule.say):
+            if name not in heard:
+                finder.add(
+                    f"{path}.say",
+                    f"{{{shown(name).strip(chr(34))}}} repeats a slot that this rule does not hear",
+                    nearest(name, heard) if heard else f"use <{name}> in `hear`, or write the word itself",
+                )
+
+
+def _recognition(
+    stt: PocketsphinxStt, slots: dict[str, tuple[str, ...]], *, rules: bool, finder: _Finder
+) -> None:
+    if not stt.grammar and not rules:
+        finder.add(
+            "stt.grammar",
+            "pocketsphinx needs a grammar, since the llm has no rules to take one from",
+            "list the sentences to be recognised under stt.grammar, or use `stt: {provider: openai, ...}`",
+        )
+    for index, text in enumerate(stt.grammar):
+        finder.pattern(f"stt.grammar[{index}]", text, slots)
+    for index, text in enumerate(stt.backchannels):
+        finder.pattern(f"stt.backchannels[{index}]", text, {})
+    for word, phones in stt.pronunciations.items():
+        path = f"stt.pronunciations.{word}"
+        if not re.fullmatch(r"[a-z][a-z'-]*", word):
+            finder.add(
+                path, f"{shown(word)} is not one word in small letters", "write the word as in patterns"
+            )
+        unknown = [phone for phone in phones.split() if phone not in PHONES]
+        if unknown or not phones.split():
+            given = shown(unknown[0]) if unknown else "none given"
+            finder.add(
+                path, f"unknown phone ({given})", f"CMU phones without stress: {', '.join(sorted(PHONES))}"
+            )
