@@ -126,7 +126,9 @@ class OpenAiLlm(OpenAiEndpoint, tag_field="provider", tag="openai", frozen=True,
         max_tokens: longest reply.
     """
 
-    system: Annotated[str, Meta(max_length=20_000)] = "You are a voice agent. Answer in one or two short sentences."
+    system: Annotated[str, Meta(max_length=20_000)] = (
+        "You are a voice agent. Answer in one or two short sentences."
+    )
     temperature: Annotated[float, Meta(ge=0, le=2)] = 0.3
     max_tokens: Annotated[int, Meta(ge=1, le=8192)] = 300
 
