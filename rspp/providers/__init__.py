@@ -1,0 +1,1 @@
+"""Providers: one file per provider, and the registry that opens those a pipeline names."""

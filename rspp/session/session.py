@@ -324,8 +324,9 @@ class Session:
         self._perform(self.kernel.lease_lost(self._clock.now_us(), reason))
 
     def segment_started(self, turn: int, text: str) -> None:
-        """A segment of ``turn`` is about to be spoken."""
-        self._presenter.transcript(f"turn-{turn}", text, caller=False, final=False)
+        """A segment of ``turn`` is about to be spoken: front ends see the reply grow."""
+        if self._turn is not None and self._turn.number == turn:
+            self._presenter.transcript(f"turn-{turn}", self._turn.spoken.text, caller=False, final=False)
 
     def provider_finished(self, turn: int, modality: str, outcome: str, first_us: int, total_us: int) -> None:
         """A provider invocation of ``turn`` ended."""

@@ -26,6 +26,11 @@ class SpokenTurn:
         """A segment starts at the present end of the speech."""
         self._segments.append((text, self.generated))
 
+    @property
+    def text(self) -> str:
+        """All segments so far, heard or not."""
+        return " ".join(text for text, _ in self._segments)
+
     def add(self, samples: int, words: tuple[WordMark, ...]) -> None:
         """Speech of the present segment was generated."""
         start = self._segments[-1][1]

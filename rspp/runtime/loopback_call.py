@@ -1,0 +1,57 @@
+"""A whole call over the loopback transport: providers, lease, session."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rspp.authority.sqlite import SqliteLeaseStore
+from rspp.authority.store import Lease
+from rspp.contracts.errors import AuthorityError
+from rspp.contracts.ports import Clock, Offloader
+from rspp.pipeline.spec import PipelineSpec
+from rspp.providers.registry import open_providers
+from rspp.session.offload import InlineOffloader, ThreadOffloader
+from rspp.session.session import Session, Timeline
+from rspp.session.virtual_time import VirtualClock, VirtualTimeLoop
+from rspp.transports.loopback import LoopbackCaller, LoopbackTransport
+
+LEASE_MS = 4_000
+
+
+async def loopback_call(
+    caller: LoopbackCaller,
+    spec: PipelineSpec,
+    *,
+    session_id: str,
+    timeline: Timeline | None = None,
+) -> Session:
+    """Hold a call with a caller of this process and return the ended session.
+
+    In a virtual-time loop providers run inline and the call takes no real waiting; in any other loop
+    it takes as long as it lasts.
+    """
+    virtual = isinstance(asyncio.get_running_loop(), VirtualTimeLoop)
+    if virtual:
+        clock: Clock = VirtualClock()
+        offloader: Offloader = InlineOffloader()
+    else:
+        from rspp.authority.clock import BootClock
+
+        clock, offloader = BootClock(), ThreadOffloader(session_id)
+    store = SqliteLeaseStore(":memory:", clock)
+    lease = store.acquire(session_id, "loopback", LEASE_MS, {})
+    if not isinstance(lease, Lease):
+        raise AuthorityError(f"session {session_id} is held already")
+    session = Session(
+        session_id=session_id,
+        spec=spec,
+        transport=LoopbackTransport(caller),
+        providers=await open_providers(spec, offloader),
+        store=store,
+        lease=lease,
+        clock=clock,
+        offloader=offloader,
+        timeline=timeline,
+    )
+    await session.run()
+    return session
