@@ -14,7 +14,7 @@ from rspp import _kernel
 from rspp.cli.present import run_command
 from rspp.evidence.timeline import TimelineWriter
 from rspp.pipeline.loader import load_pipeline
-from rspp.pipeline.spec import PipelineSpec
+from rspp.pipeline.spec import OpenAiEndpoint, PipelineSpec
 from rspp.runtime.loopback_call import loopback_call
 from rspp.session.virtual_time import run_virtual
 from rspp.transports.wav import WavCaller, WavRecorder, read_wav
@@ -28,7 +28,7 @@ app = App(
 
 def needs_network(spec: PipelineSpec) -> bool:
     """Whether a provider of the pipeline answers over a network, which virtual time cannot hurry."""
-    return any(section.provider_tag == "openai" for section in (spec.stt, spec.llm, spec.tts))
+    return any(isinstance(section, OpenAiEndpoint) for section in (spec.stt, spec.llm, spec.tts))
 
 
 def run_files(

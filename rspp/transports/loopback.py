@@ -107,7 +107,6 @@ class LoopbackTransport:
     async def _exchange(self, sink: TransportSink) -> None:
         loop = asyncio.get_running_loop()
         position = 0
-        sink.on_connection("connected", "")
         while True:
             position += OUTPUT_TICK_SAMPLES
             await asyncio.sleep(self._started_s + position / OUTPUT_RATE_HZ - loop.time())

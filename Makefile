@@ -1,0 +1,102 @@
+# Every command a developer, an operator's image and CI use. `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml 2>/dev/null)
+RUN := $(BIN)/python -m
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ------------------------------------------------------------------ set-up
+
+.PHONY: toolchains
+toolchains:
+	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: Python 3.11 or newer is needed (PYTHON=$(PYTHON))" >&2; \
+	       echo "hint: install it, or name another one: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@command -v cargo >/dev/null \
+	  || { echo "error: no Rust toolchain: cargo is not on the PATH" >&2; \
+	       echo "hint: install Rust 1.88 or newer with rustup or your system's packages, then run make again" >&2; exit 2; }
+
+.venv/packages.stamp: constraints.txt pyproject.toml | toolchains
+	@echo "setup: Python packages (about a minute the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt maturin
+	@touch $@
+
+.venv/build.stamp: .venv/packages.stamp $(RUST_SOURCES)
+	@echo "setup: kernel, release build (about a minute the first time)"
+	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt VIRTUAL_ENV=$(CURDIR)/.venv \
+	  $(BIN)/maturin develop --release --quiet --extras dev
+	@touch $@
+
+.PHONY: setup
+setup: .venv/build.stamp ## create .venv with the commands, build the kernel in release mode
+
+.PHONY: server
+server: setup ## find the LiveKit server, or build the pinned release into the user's cache
+	@$(RUN) rspp.tooling.livekit_server --ensure
+
+# ------------------------------------------------------------------ the main job
+
+.PHONY: demo
+demo: setup ## set everything up, then hold the scripted call in a real LiveKit room
+	@$(RUN) rspp.tooling.demo
+
+.PHONY: bench-room
+bench-room: server ## measure the call's latencies at an independent caller in a real room
+	@$(RUN) rspp.tooling.bench_room
+
+.PHONY: drill-takeover
+drill-takeover: server ## kill and pause the speaking runtime in a real room; show who is heard
+	@$(RUN) rspp.tooling.drill_takeover
+
+# ------------------------------------------------------------------ checks
+
+.PHONY: format
+format: setup ## format Python and Rust
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	cargo fmt --all
+
+.PHONY: lint
+lint: setup ## formatting, linting and types of both languages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest rspp._kernel
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+.PHONY: test-rust
+test-rust: setup ## the kernel's own tests
+	cargo test --workspace --quiet
+
+.PHONY: test
+test: setup ## every Python test that needs no LiveKit server
+	$(BIN)/pytest -m "not room"
+
+.PHONY: test-room
+test-room: server ## the tests in real LiveKit rooms
+	$(BIN)/pytest -m room -p no:xdist
+
+.PHONY: verify-quick
+verify-quick: lint test-rust test ## what a developer runs every few minutes
+
+.PHONY: verify-full
+verify-full: lint test-rust test test-room drill-takeover ## everything, with real rooms
+
+.PHONY: bench
+bench: setup ## kernel and session benchmarks of the release build
+	cargo bench --workspace --quiet
+	$(BIN)/pytest tests/bench --benchmark-enable --benchmark-only --override-ini addopts=-q
+
+.PHONY: clean
+clean: ## remove everything that make built in this folder
+	rm -rf .venv target artifacts rspp/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
