@@ -1,0 +1,386 @@
+"""A LiveKit room as the transport of a session."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import structlog
+from livekit import rtc
+
+from rspp.contracts.errors import TransportError
+from rspp.transports.livekit_access import (
+    ServerAccess,
+    explain_connect_error,
+    redact,
+    remove_older_identities,
+    split_identity,
+)
+from rspp.transports.livekit_caller import Caller
+from rspp.transports.livekit_notices import Notices, Transcript
+from rspp.transports.livekit_voice import VoiceSource
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from rspp.contracts.media import Pcm
+    from rspp.contracts.ports import ConnectionState, TransportSink
+
+CHAT_TOPIC = "lk.chat"
+CHAT_CHARACTERS = 4_000
+"""Longest chat text that is read; the rest is cut off."""
+CHAT_SECONDS = 5.0
+CHAT_READERS = 4
+"""Chat texts that may arrive at the same time; further ones are refused."""
+STREAM_BYTES = 65_536
+CONNECT_SECONDS = 10.0
+PUBLISH_SECONDS = 5.0
+ATTEMPT_SECONDS = 4.0
+"""One attempt to connect; the SDK makes up to four."""
+FLUSH_SECONDS = 0.3
+DISCONNECT_SECONDS = 1.2
+OTHER_ENDS = {
+    rtc.DisconnectReason.ROOM_DELETED: "room_deleted",
+    rtc.DisconnectReason.ROOM_CLOSED: "room_closed",
+    rtc.DisconnectReason.PARTICIPANT_REMOVED: "removed_from_room",
+    rtc.DisconnectReason.DUPLICATE_IDENTITY: "duplicate_identity",
+    rtc.DisconnectReason.SERVER_SHUTDOWN: "server_shutdown",
+    rtc.DisconnectReason.CLIENT_INITIATED: "left_room",
+}
+
+log = structlog.get_logger(__name__)
+
+
+class _TokenFilter(logging.Filter):
+    """Takes access tokens out of the SDK's log lines, which repeat them when a connect fails."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redact(record.getMessage()), None
+        return True
+
+
+logging.getLogger("livekit").addFilter(_TokenFilter())
+
+
+class LiveKitTransport:
+    """Joins one room under one identity, speaks there and listens to one caller.
+
+    Args:
+        url: address of the server.
+        token: access token for the room; its identity is ``agent-<session>-e<epoch>``.
+        identity: the identity in the token.
+        room_name: the room in the token.
+        access: key for the server API; with it, earlier epochs of the session are removed from the room
+            before the voice is published and whenever one comes back.
+        caller_identity: participant to talk with; empty takes the first one with a microphone.
+        caller_wait_seconds: longest wait for the caller; none waits without limit.
+        grace_seconds: how long a caller who vanished may take to come back.
+        stall_seconds: how long a microphone may deliver nothing before a stall is reported.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        token: str,
+        identity: str,
+        room_name: str,
+        access: ServerAccess | None = None,
+        caller_identity: str = "",
+        caller_wait_seconds: float | None = None,
+        grace_seconds: float = 5.0,
+        stall_seconds: float = 2.0,
+    ) -> None:
+        self.identity = identity
+        self.room_name = room_name
+        self._url = url
+        self._token = token
+        self._access = access
+        self._caller_identity = caller_identity
+        self._caller_wait_seconds = caller_wait_seconds
+        self._grace_seconds = grace_seconds
+        self._stall_seconds = stall_seconds
+        self._room: rtc.Room | None = None
+        self._voice: VoiceSource | None = None
+        self._publication: rtc.LocalTrackPublication | None = None
+        self._caller: Caller | None = None
+        self._sink: TransportSink | None = None
+        self._notices = Notices(self._speaker)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._chats = 0
+        self._ended = asyncio.Event()
+        self._end_reason = ""
+        self._left = False
+
+    @property
+    def caller_identity(self) -> str:
+        """Identity of the caller, empty before he is known."""
+        return self._caller.identity if self._caller is not None else self._caller_identity
+
+    async def connect(self, sink: TransportSink) -> None:
+        """Join, put earlier epochs out, publish a silent voice track and wait for the caller.
+
+        Raises:
+            ConfigurationError: the server refuses the key.
+            TransportError: unreachable, refused, superseded, or no caller within the limit.
+        """
+        self._sink = sink
+        room = await self._join()
+        self._room = room
+        try:
+            self._refuse_when_superseded(room)
+            if self._access is not None:
+                await remove_older_identities(self._access, room=self.room_name, identity=self.identity)
+            await self._publish(room)
+            self._notices.start(room.local_participant)
+            await self._await_caller(room)
+        except BaseException:
+            await self.close()
+            raise
+        sink.on_connection("connected", "")
+
+    async def write(self, pcm: Pcm) -> None:
+        """Queue one frame at 24 kHz behind the gate; waits while 40 ms are queued."""
+        if self._voice is not None and not self._left:
+            await self._voice.write(pcm)
+
+    def clear(self) -> int:
+        """Drop what is queued and return how many samples were dropped unheard."""
+        return self._voice.clear() if self._voice is not None else 0
+
+    def queued_samples(self) -> int:
+        """Samples accepted and not yet played."""
+        return self._voice.queued_samples() if self._voice is not None else 0
+
+    async def set_agent_state(self, state: str) -> None:
+        """Show ``initializing``, ``listening``, ``thinking`` or ``speaking``; never waits for the server."""
+        self._notices.set_state(state)
+
+    async def publish_transcript(self, segment_id: str, text: str, *, caller: bool, final: bool) -> None:
+        """Show a transcript; ``text`` is the whole segment so far. Never waits for the server."""
+        self._notices.put(Transcript(segment_id=segment_id, text=text, caller=caller, final=final))
+
+    def leave_now(self) -> None:
+        """Leave at once because the authority to speak is gone; returns before the server knows.
+
+        Nothing is heard any more from the moment this returns: the queue is empty, further frames are
+        dropped, and the request to disconnect is in the SDK before its own reconnection can begin.
+        ``close`` waits for the rest.
+        """
+        if self._left:
+            return
+        self._left = True
+        self._ended.set()
+        if self._voice is not None:
+            self._voice.clear()
+        if self._room is not None:
+            self._spawn(self._disconnect(self._room), "leave-room")
+
+    async def close(self) -> None:
+        """Leave and free everything within two seconds; safe to call twice."""
+        if not self._left:
+            self._ended.set()
+            await self._notices.close(FLUSH_SECONDS)
+        self.leave_now()
+        await self._notices.close(0)
+        if self._caller is not None:
+            await self._caller.close()
+        if self._voice is not None:
+            await self._voice.close()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=DISCONNECT_SECONDS + 0.1)
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    async def _join(self) -> rtc.Room:
+        room = rtc.Room()
+        room.on("disconnected", self._on_disconnected)
+        room.on("reconnecting", self._on_reconnecting)
+        room.on("reconnected", self._on_reconnected)
+        room.on("participant_connected", self._on_participant)
+        room.register_text_stream_handler(CHAT_TOPIC, self._on_chat)
+        options = rtc.RoomOptions(
+            auto_subscribe=False,
+            connect_timeout=ATTEMPT_SECONDS,
+            data_stream=rtc.DataStreamOptions(max_payload_byte_length=STREAM_BYTES),
+        )
+        joining = asyncio.get_running_loop().create_task(
+            room.connect(self._url, self._token, options), name="join-room"
+        )
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await asyncio.shield(joining)
+        except rtc.ConnectError as error:
+            raise explain_connect_error(self._url, error.message) from None
+        except TimeoutError:
+            _abandon(joining, room)
+            raise TransportError(
+                f"LiveKit server {self._url} did not let the agent in within {CONNECT_SECONDS:.0f} s",
+                hint="Check the network, and that UDP or TCP media ports of the server are open.",
+            ) from None
+        except asyncio.CancelledError:
+            _abandon(joining, room)
+            raise
+        return room
+
+    async def _publish(self, room: rtc.Room) -> None:
+        self._voice = VoiceSource()
+        track = rtc.LocalAudioTrack.create_audio_track("agent-voice", self._voice.native)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        try:
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                self._publication = await room.local_participant.publish_track(track, options)
+        except (rtc.participant.PublishTrackError, TimeoutError) as error:
+            raise TransportError(
+                f"room {self.room_name!r} did not take the agent's voice track: "
+                f"{getattr(error, 'message', '') or 'no answer'}",
+                hint="The token needs the grant canPublish.",
+            ) from error
+
+    async def _await_caller(self, room: rtc.Room) -> None:
+        assert self._sink is not None
+        self._caller = Caller(
+            self._sink,
+            identity=self._caller_identity,
+            grace_seconds=self._grace_seconds,
+            stall_seconds=self._stall_seconds,
+        )
+        self._caller.follow(room)
+        loop = asyncio.get_running_loop()
+        waits = [loop.create_task(self._caller.present.wait()), loop.create_task(self._ended.wait())]
+        try:
+            await asyncio.wait(waits, timeout=self._caller_wait_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self._ended.is_set():
+            raise TransportError(
+                f"room {self.room_name!r} ended before a caller came: {self._end_reason or 'closed'}",
+                hint="Join again when the room is open.",
+                reason="transport_disconnect_or_stall",
+            )
+        if not self._caller.present.is_set():
+            raise TransportError(
+                f"no caller came to room {self.room_name!r} within {self._caller_wait_seconds} s",
+                hint="Join with a microphone, or wait longer.",
+            )
+
+    def _refuse_when_superseded(self, room: rtc.Room) -> None:
+        for participant in room.remote_participants.values():
+            if self._newer(participant):
+                raise TransportError(
+                    f"another runtime has taken over the call in room {self.room_name!r}: "
+                    f"{participant.identity}",
+                    hint="Nothing is to be done; that runtime speaks now.",
+                    reason="lease_deauthorized",
+                )
+
+    def _newer(self, participant: rtc.RemoteParticipant) -> bool:
+        own, other = split_identity(self.identity), split_identity(participant.identity)
+        return own is not None and other is not None and own[0] == other[0] and other[1] > own[1]
+
+    def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
+        own, other = split_identity(self.identity), split_identity(participant.identity)
+        if own is None or other is None or own[0] != other[0]:
+            return
+        if other[1] > own[1]:
+            log.warning("superseded in the room", by=participant.identity)
+            self._report_end("superseded")
+            self.leave_now()
+        elif self._access is not None:
+            log.warning("an earlier epoch came back to the room", identity=participant.identity)
+            self._spawn(self._put_out(self._access), "put-out-earlier-epoch")
+
+    async def _put_out(self, access: ServerAccess) -> None:
+        try:
+            await remove_older_identities(access, room=self.room_name, identity=self.identity)
+        except TransportError as error:
+            log.warning("an earlier epoch stays in the room", error=error.message)
+
+    def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
+        self._report_end(OTHER_ENDS.get(reason, "transport_disconnect_or_stall"))
+
+    def _on_reconnecting(self) -> None:
+        self._report("reconnecting", "transport_disconnect_or_stall")
+
+    def _on_reconnected(self) -> None:
+        assert self._room is not None
+        for participant in self._room.remote_participants.values():
+            self._on_participant(participant)
+        if self._left:
+            return
+        self._report("connected", "reconnected")
+        self._notices.resend_state()
+        if self._caller is not None:
+            self._caller.look_around(self._room)
+
+    def _on_chat(self, reader: rtc.TextStreamReader, identity: str) -> None:
+        if self._caller is None or self._room is None or self._left or self._chats >= CHAT_READERS:
+            reader.close()
+            return
+        participant = self._room.remote_participants.get(identity)
+        if participant is None or not self._caller.accepts(participant):
+            reader.close()
+            return
+        self._caller.recognise(participant)
+        self._chats += 1
+        self._spawn(self._read_chat(reader), "read-chat")
+
+    async def _read_chat(self, reader: rtc.TextStreamReader) -> None:
+        text = ""
+        try:
+            async with asyncio.timeout(CHAT_SECONDS):
+                async for piece in reader:
+                    text += piece
+                    if len(text) >= CHAT_CHARACTERS:
+                        break
+        except (ConnectionError, TimeoutError) as error:
+            log.warning("a chat text was cut short", error=str(error) or type(error).__name__)
+        finally:
+            reader.close()
+            self._chats -= 1
+        text = text[:CHAT_CHARACTERS].strip()
+        if text and not self._left and self._caller is not None and self._sink is not None:
+            # A caller who only writes is there too.
+            self._caller.present.set()
+            self._sink.on_text(text)
+
+    def _speaker(self, transcript: Transcript) -> tuple[str, str]:
+        if transcript.caller and self._caller is not None:
+            return self._caller.identity, self._caller.track_sid
+        return self.identity, self._publication.sid if self._publication is not None else ""
+
+    def _report_end(self, reason: str) -> None:
+        if not self._ended.is_set():
+            self._end_reason = reason
+            self._ended.set()
+            self._report("ended", reason)
+
+    def _report(self, state: ConnectionState, reason: str) -> None:
+        log.info("room", state=state, reason=reason, room=self.room_name)
+        if self._sink is not None:
+            self._sink.on_connection(state, reason)
+
+    async def _disconnect(self, room: rtc.Room) -> None:
+        try:
+            async with asyncio.timeout(DISCONNECT_SECONDS):
+                await room.disconnect()
+        except TimeoutError:
+            log.warning("the room did not confirm that the agent left", room=self.room_name)
+
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _abandon(joining: asyncio.Task[None], room: rtc.Room) -> None:
+    """Leave a room that may still let the agent in after nobody waits for it any more."""
+
+    def leave(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            leaving = task.get_loop().create_task(room.disconnect())
+            leaving.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    joining.add_done_callback(leave)
