@@ -1,0 +1,1 @@
+"""Tools around the runtime: the demo, the caller that judges it, benches and drills."""

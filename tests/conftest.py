@@ -1,0 +1,22 @@
+"""Fixtures shared by every room of the tests."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from rspp.tooling.livekit_server import LiveKitServer, ensure_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest_asyncio.fixture
+async def livekit_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveKitServer]:
+    """A real LiveKit server on loopback with keys of its own; it is built when none is found."""
+    program = await asyncio.to_thread(ensure_server, print)
+    async with LiveKitServer(program, log_path=tmp_path_factory.mktemp("livekit") / "server.log") as server:
+        yield server
