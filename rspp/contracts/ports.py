@@ -6,12 +6,14 @@ the event loop.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import msgspec
 
-from rspp.contracts.media import Pcm, SpeechChunk
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from rspp.contracts.media import Pcm, SpeechChunk
 
 T = TypeVar("T")
 
@@ -67,7 +69,10 @@ class Transport(Protocol):
         ...
 
     async def write(self, pcm: Pcm) -> None:
-        """Queue one frame at 24 kHz behind the gate; waits while 40 ms are queued."""
+        """Queue one frame at 24 kHz behind the gate before anything is awaited, then wait for room.
+
+        The gate is asked in the same step of the event loop, so no fence can come in between.
+        """
         ...
 
     def clear(self) -> int:
@@ -84,6 +89,10 @@ class Transport(Protocol):
 
     async def publish_transcript(self, segment_id: str, text: str, *, caller: bool, final: bool) -> None:
         """Show a transcript to front ends; ``caller`` tells whose words they are."""
+        ...
+
+    def leave_now(self) -> None:
+        """Authority is gone: nothing more is heard from here; ``close`` frees the rest."""
         ...
 
     async def close(self) -> None:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rspp._kernel import FENCED, HELD, LEASE_EXPIRED, PASS, EdgeBuffer, SessionKernel
 from rspp.contracts.media import FRAME_MS, MAX_QUEUED_MS, OUTPUT_FRAME_SAMPLES, OUTPUT_RATE_HZ, Pcm
-from rspp.contracts.ports import Clock, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rspp.contracts.ports import Clock, Transport
 
 TAIL_FRAMES = 2 * MAX_QUEUED_MS // FRAME_MS
 """Sent frames kept for a rewind: twice what may be queued."""
@@ -114,6 +118,8 @@ class PlayoutNode:
         cleared = self._transport.clear()
         if cleared and self._turn:
             sent = np.concatenate(self._tail)
+            # A transport may have filled the last frame up with silence.
+            cleared = min(cleared, len(sent))
             self._front = np.concatenate((sent[len(sent) - cleared :], self._front))
             self._tail.clear()
             self._tail.append(sent[: len(sent) - cleared])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rspp.contracts.media import SpeechChunk
-from rspp.contracts.ports import Clock, Message, ResponseDelta, Responder, Synthesizer
-from rspp.nodes.playout import PlayoutNode
+from rspp.contracts.ports import Clock, Message, Responder, ResponseDelta, Synthesizer
 from rspp.nodes.segmenter import Segmenter
-from rspp.session.spoken import SpokenTurn
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from rspp.contracts.media import SpeechChunk
+    from rspp.nodes.playout import PlayoutNode
+    from rspp.session.spoken import SpokenTurn
 
 
 class ReplyListener(Protocol):

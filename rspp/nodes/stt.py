@@ -9,14 +9,16 @@ their length at most.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from rspp.contracts.errors import ProviderError
 from rspp.contracts.media import INPUT_RATE_HZ, Pcm
 from rspp.contracts.ports import Clock, Hypothesis, RecognitionStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from rspp.authority.sqlite import SqliteLeaseStore
 from rspp.authority.store import Lease
 from rspp.contracts.errors import AuthorityError
-from rspp.contracts.ports import Clock, Offloader
-from rspp.pipeline.spec import PipelineSpec
 from rspp.providers.registry import open_providers
 from rspp.session.offload import InlineOffloader, ThreadOffloader
 from rspp.session.session import Session, Timeline
 from rspp.session.virtual_time import VirtualClock, VirtualTimeLoop
 from rspp.transports.loopback import LoopbackCaller, LoopbackTransport
+
+if TYPE_CHECKING:
+    from rspp.contracts.ports import Clock, Offloader
+    from rspp.pipeline.spec import PipelineSpec
 
 LEASE_MS = 4_000
 

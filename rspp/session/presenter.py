@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
 from rspp._kernel import EdgeBuffer
 from rspp.contracts.errors import TransportError
-from rspp.contracts.ports import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from rspp.contracts.ports import Transport
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +48,8 @@ class Presenter:
     def transcript(self, segment_id: str, text: str, *, caller: bool, final: bool) -> None:
         """Show words of a party."""
         self._put(
-            lambda: self._transport.publish_transcript(segment_id, text, caller=caller, final=final), len(text)
+            lambda: self._transport.publish_transcript(segment_id, text, caller=caller, final=final),
+            len(text),
         )
 
     def _put(self, update: Callable[[], Awaitable[None]], size: int) -> None:

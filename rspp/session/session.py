@@ -8,9 +8,8 @@ tasks, and none of them is made per frame.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import numpy as np
@@ -18,7 +17,6 @@ import structlog
 
 from rspp import _kernel
 from rspp._kernel import Effect, SessionKernel
-from rspp.authority.store import Lease, LeaseStore
 from rspp.authority.watcher import LeaseWatcher
 from rspp.contracts.errors import ProviderError
 from rspp.contracts.media import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Pcm, SpeechChunk
@@ -36,10 +34,15 @@ from rspp.nodes.playout import PlayoutNode
 from rspp.nodes.reply import FixedResponder, PreparedSpeech, speak_reply
 from rspp.nodes.stt import RecognitionNode
 from rspp.pipeline.normalise import plan_template, turn_policy
-from rspp.pipeline.spec import PipelineSpec
-from rspp.providers.registry import Providers
 from rspp.session.presenter import Presenter
 from rspp.session.spoken import SpokenTurn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rspp.authority.store import Lease, LeaseStore
+    from rspp.pipeline.spec import PipelineSpec
+    from rspp.providers.registry import Providers
 
 log = structlog.get_logger(__name__)
 
@@ -363,6 +366,7 @@ class Session:
                     self._presenter.agent_state(state)
                 case _kernel.LeaveRoom(reason):
                     self.reason = self.reason or reason
+                    self._transport.leave_now()
                     self._ended.set()
                 case _kernel.RefuseIntent(intent, _, outcome, reason):
                     log.warning("intent refused", intent=intent, outcome=outcome, reason=reason)

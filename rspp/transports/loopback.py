@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from rspp.contracts.media import INPUT_RATE_HZ, MAX_QUEUED_MS, OUTPUT_FRAME_SAMPLES, OUTPUT_RATE_HZ, Pcm
-from rspp.contracts.ports import TransportSink
+
+if TYPE_CHECKING:
+    from rspp.contracts.ports import TransportSink
 
 TICK_MS = 10
 INPUT_TICK_SAMPLES = INPUT_RATE_HZ * TICK_MS // 1000
@@ -96,6 +98,12 @@ class LoopbackTransport:
     async def publish_transcript(self, segment_id: str, text: str, *, caller: bool, final: bool) -> None:
         """Tell the caller."""
         self._caller.transcript(text, caller=caller, final=final)
+
+    def leave_now(self) -> None:
+        """Fall silent at once and end the call."""
+        self.clear()
+        if self._task is not None:
+            self._task.cancel()
 
     async def close(self) -> None:
         """End the call's timeline."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import soundfile
@@ -12,6 +11,10 @@ import soxr
 from rspp.contracts.errors import ConfigurationError
 from rspp.contracts.media import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Pcm
 from rspp.transports.loopback import INPUT_TICK_SAMPLES, TICK_MS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
 
 SETTLE_MS = 2_500
 """The call ends when the file is over and the agent has been silent this long: longer than the
@@ -72,7 +75,7 @@ class WavRecorder:
         """Append samples at 24 kHz."""
         self._file.write(pcm)
 
-    def __enter__(self) -> WavRecorder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
