@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import pytest
 import pytest_asyncio
 
 from rspp.tooling.livekit_server import LiveKitServer, ensure_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import pytest
 
 
 @pytest_asyncio.fixture
