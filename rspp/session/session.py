@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import numpy as np
@@ -197,7 +197,7 @@ class Session:
                 await self._until_ended(*tasks)
                 for task in tasks:
                     if task.done() and not task.cancelled() and task.exception() is not None:
-                        raise task.exception()  # type: ignore[misc]
+                        task.result()
         finally:
             await self._shut(tasks)
         return self.reason
@@ -205,7 +205,7 @@ class Session:
     async def _until_ended(self, *tasks: asyncio.Task[None]) -> None:
         """Wait for the end of the call, or for the first of ``tasks`` to fail or to be the only one done."""
         ended = asyncio.create_task(self._ended.wait())
-        pending: set[asyncio.Task[object]] = {ended, *tasks}  # type: ignore[arg-type]
+        pending: set[asyncio.Task[Any]] = {ended, *tasks}
         try:
             while not self._ended.is_set():
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

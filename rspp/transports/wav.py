@@ -46,7 +46,7 @@ def read_wav(path: Path) -> Pcm:
     if not len(samples):
         raise ConfigurationError(f"{path}: holds no audio", hint=hint)
     mono = soxr.resample(samples.mean(axis=1), rate, INPUT_RATE_HZ)
-    return np.clip(np.round(mono * 32767), -32768, 32767).astype(np.int16)
+    return np.asarray(np.clip(np.round(mono * 32767), -32768, 32767), dtype=np.int16)
 
 
 class WavRecorder:
