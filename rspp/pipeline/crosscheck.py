@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
+from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline.checker import Fault, nearest, shown
+from rspp.pipeline.patterns import parse_pattern
 from rspp.pipeline.spec import PipelineSpec, PocketsphinxStt, RulesLlm
 
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
@@ -12,7 +14,7 @@ _CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
 PHONES = frozenset(f"{_VOWELS} {_CONSONANTS}".split())
 """The 39 phones of the CMU dictionary, which the acoustic model of pocketsphinx was trained on."""
 
-_SLOT = re.compile(r"<([^<>]*)>")
+_SLOT = re.compile(r"<\s*([^<>]*?)\s*>")
 _PLACE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -26,11 +28,12 @@ def cross_faults(spec: PipelineSpec, lines: dict[str, int]) -> list[Fault]:
     finder = _Finder(lines)
     _times(spec, finder)
     slots: dict[str, tuple[str, ...]] = {}
+    rules = isinstance(spec.llm, RulesLlm)
     if isinstance(spec.llm, RulesLlm):
-        slots = spec.llm.slots
-        _rules(spec.llm, finder)
+        slots = _slots(spec.llm, finder)
+        _rules(spec.llm, slots, finder)
     if isinstance(spec.stt, PocketsphinxStt):
-        _recognition(spec.stt, slots, rules=isinstance(spec.llm, RulesLlm), finder=finder)
+        _recognition(spec.stt, slots, rules=rules, finder=finder)
     return finder.faults
 
 
@@ -56,14 +59,20 @@ class _Finder:
         )
         self.add(blamed[0], f"must be {relation} {other[0]}, which is {other[1]} (is {blamed[1]})", why)
 
-    def pattern(self, path: str, text: str, slots: dict[str, tuple[str, ...]]) -> None:
-        """Note the slots of a pattern that are not defined."""
-        for name in _SLOT.findall(text):
-            if name not in slots:
-                hint = (
-                    nearest(name, list(slots)) if slots else f"add `{name}:` with its phrases under llm.slots"
-                )
-                self.add(path, f"slot <{shown(name).strip(chr(34))}> is not defined", hint)
+    def pattern(self, path: str, text: str, slots: dict[str, tuple[str, ...]]) -> bool:
+        """Note what is wrong with a pattern; returns whether it is sound."""
+        unknown = [name for name in _SLOT.findall(text) if name not in slots]
+        for name in unknown:
+            hint = nearest(name, list(slots)) if slots else f"add `{name}:` with its phrases under llm.slots"
+            self.add(path, f"slot <{shown(name).strip(chr(34))}> is not defined", hint)
+        if unknown:
+            return False
+        try:
+            parse_pattern(text, slots)
+        except ConfigurationError as error:
+            self.add(path, error.message, error.hint)
+            return False
+        return True
 
 
 def _times(spec: PipelineSpec, finder: _Finder) -> None:
@@ -112,25 +121,33 @@ def _times(spec: PipelineSpec, finder: _Finder) -> None:
     )
 
 
-def _rules(llm: RulesLlm, finder: _Finder) -> None:
+def _slots(llm: RulesLlm, finder: _Finder) -> dict[str, tuple[str, ...]]:
+    """Note faults of the slots; returns them with their sound phrases, so that each is told once."""
+    sound: dict[str, tuple[str, ...]] = {}
     for name, phrases in llm.slots.items():
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
             finder.add(
                 f"llm.slots.{name}",
                 f"slot name {shown(name)} is not allowed",
-                "use small letters, digits and underscores, beginning with a letter",
+                "use letters, digits and underscores, beginning with a letter",
             )
         if not phrases:
             finder.add(f"llm.slots.{name}", "the slot has no phrase", "add at least one phrase")
+        kept = []
         for index, phrase in enumerate(phrases):
             path = f"llm.slots.{name}[{index}]"
             if _SLOT.search(phrase):
                 finder.add(path, "a slot cannot hold another slot", "write the phrases out")
-            else:
-                finder.pattern(path, phrase, {})
+            elif finder.pattern(path, phrase, {}):
+                kept.append(phrase)
+        sound[name] = tuple(kept) or ("any",)
+    return sound
+
+
+def _rules(llm: RulesLlm, slots: dict[str, tuple[str, ...]], finder: _Finder) -> None:
     for index, rule in enumerate(llm.rules):
         path = f"llm.rules[{index}]"
-        finder.pattern(f"{path}.hear", rule.hear, llm.slots)
+        finder.pattern(f"{path}.hear", rule.hear, slots)
         heard = _SLOT.findall(rule.hear)
         for name in _PLACE.findall(rule.say):
             if name not in heard:
