@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from rspp.contracts.errors import RsppError
 
@@ -39,15 +39,18 @@ def show_error(message: str, hint: str = "") -> None:
     sys.stderr.flush()
 
 
-def run_command(main: Callable[[], int | None]) -> int:
+def run_command(main: Callable[[], int | None] | App) -> int:
     """Run ``main`` and present whatever goes wrong.
 
     Args:
-        main: the command; returns its exit status, or none for 0.
+        main: the command; returns its exit status, or none for 0. A cyclopts app goes through ``run_app``
+            with the arguments of the process.
 
     Returns:
         The exit status for ``sys.exit``.
     """
+    if type(main).__module__.partition(".")[0] == "cyclopts":
+        return run_app(cast("App", main))
     try:
         status = main()
         sys.stdout.flush()
@@ -93,8 +96,9 @@ def answer_version(command: str, arguments: Sequence[str] | None = None) -> bool
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given not in (["--version"], ["-V"]):
         return False
-    sys.stdout.write(f"{command} {version()}\n")
-    sys.stdout.flush()
+    status = run_command(lambda: print(f"{command} {version()}"))
+    if status:
+        sys.exit(status)
     return True
 
 
@@ -125,6 +129,9 @@ def _present(error: BaseException) -> int:
     if isinstance(error, RsppError):
         show_error(error.message, error.hint)
         return error.exit_status
+    if isinstance(error, ModuleNotFoundError) and error.name == "rspp._kernel":
+        show_error("the kernel of RSPP is not built", "run `make setup` in the checkout")
+        return EXIT_USAGE
     if type(error).__module__.partition(".")[0] == "cyclopts":
         show_error(" ".join(str(error).split()), "try --help")
         return EXIT_USAGE

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import structlog
@@ -58,6 +58,12 @@ class TimelineWriter:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"timeline-{path.stem}", daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def dropped(self) -> int:

@@ -211,11 +211,19 @@ class PipelineSpec(Strict, frozen=True, kw_only=True):
 
     Attributes:
         name: name of the pipeline.
+        llm: what answers.
         version: version the author gives it.
         greeting: said when the caller is there; empty for none.
         failure_notice: said after a turn that a provider failed.
         unrecognised_notice: said when the caller spoke and nothing was understood.
         takeover_notice: said by a runtime that takes over a call.
+        vad: what tells speech from silence.
+        stt: what recognises words.
+        tts: what speaks.
+        turn: when the caller's turn has ended.
+        interruption: when a caller's voice stops the agent's.
+        budget: longest waits inside a turn.
+        recording: what the timeline keeps.
     """
 
     name: Name
