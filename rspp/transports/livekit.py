@@ -38,7 +38,8 @@ CONNECT_SECONDS = 10.0
 PUBLISH_SECONDS = 5.0
 ATTEMPT_SECONDS = 4.0
 """One attempt to connect; the SDK makes up to four."""
-FLUSH_SECONDS = 0.3
+FLUSH_SECONDS = 0.05
+"""What is shown was usually sent long ago; leaving does not wait for front ends."""
 DISCONNECT_SECONDS = 1.2
 OTHER_ENDS = {
     rtc.DisconnectReason.ROOM_DELETED: "room_deleted",

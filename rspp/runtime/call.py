@@ -1,0 +1,209 @@
+"""One call in a LiveKit room, from the lease to the last word."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from rspp.authority.store import TTL_MS, Lease, LeaseHeld
+from rspp.contracts.errors import AuthorityError, TransportError
+from rspp.evidence.timeline import TimelineWriter
+from rspp.runtime.environment import evidence_file
+from rspp.session.session import Session
+from rspp.transports.livekit import LiveKitTransport
+from rspp.transports.livekit_access import agent_identity, mint_token
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rspp.authority.store import LeaseStore
+    from rspp.contracts.ports import Clock, Offloader
+    from rspp.pipeline.spec import PipelineSpec
+    from rspp.providers.registry import Providers
+    from rspp.runtime.stopping import Stopping
+    from rspp.transports.livekit_access import ServerAccess
+
+DRAIN_SECONDS = 10.0
+"""Longest wait for the running turn once the runtime was asked to stop."""
+POLL_SECONDS = 0.25
+"""How often a standby looks whether the lease has run out."""
+ROOM_ENDS = {
+    "room_deleted": "the room was deleted",
+    "room_closed": "the room was closed",
+    "removed_from_room": "the server removed the agent from the room",
+    "duplicate_identity": "another participant took the agent's identity",
+    "server_shutdown": "the LiveKit server shut down",
+    "transport_disconnect_or_stall": "the connection to the room was lost and did not come back",
+    "superseded": "another runtime has taken over the call",
+}
+AUTHORITY_ENDS = ("lease_expired", "lease_deauthorized", "authority_loss", "authority_revoked_in_turn")
+
+log = structlog.get_logger(__name__)
+
+
+class CallPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Which call to hold, and how.
+
+    Attributes:
+        session_id: the logical conversation.
+        room: name of the room.
+        spec: the pipeline.
+        access: the server and its key.
+        evidence: folder of the timelines; none keeps none.
+        identity_prefix: first part of the agent's identity.
+        token: access token of a dispatch; made from the key when empty or not for the identity.
+        token_identity: identity in ``token``.
+        url: address given by a dispatch; the key's own when empty.
+        caller_wait_seconds: longest wait for the caller; none waits without limit.
+    """
+
+    session_id: str
+    room: str
+    spec: PipelineSpec
+    access: ServerAccess
+    evidence: Path | None = None
+    identity_prefix: str = "agent"
+    token: str = ""
+    token_identity: str = ""
+    url: str = ""
+    caller_wait_seconds: float | None = None
+
+
+def holder_name() -> str:
+    """Return a name for this process as the holder of leases."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+async def hold_call(
+    plan: CallPlan,
+    *,
+    lease: Lease,
+    resumed: bool,
+    store: LeaseStore,
+    providers: Providers,
+    clock: Clock,
+    offloader: Offloader,
+    stopping: Stopping,
+) -> str:
+    """Hold one call under a lease until it ends; the providers are closed and the lease given back.
+
+    Returns:
+        Why it ended, such as ``caller_left``, ``hang_up`` or ``drained``.
+
+    Raises:
+        TransportError: the room cannot be joined or was lost.
+        AuthorityError: another runtime speaks for the session now.
+    """
+    identity = agent_identity(plan.session_id, lease.epoch, plan.identity_prefix)
+    token = plan.token
+    if not token or plan.token_identity != identity:
+        token = mint_token(plan.access, room=plan.room, identity=identity)
+    transport = LiveKitTransport(
+        url=plan.url or plan.access.websocket_url,
+        token=token,
+        identity=identity,
+        room_name=plan.room,
+        access=plan.access,
+        caller_wait_seconds=plan.caller_wait_seconds,
+    )
+    with ExitStack() as closing:
+        path = evidence_file(plan.evidence, plan.session_id, continued=resumed)
+        timeline = TimelineWriter(path) if path is not None else None
+        if timeline is not None:
+            closing.callback(timeline.close)
+        session = Session(
+            session_id=plan.session_id,
+            spec=plan.spec,
+            transport=transport,
+            providers=providers,
+            store=store,
+            lease=lease,
+            clock=clock,
+            offloader=offloader,
+            timeline=timeline,
+            resumed=resumed,
+        )
+        log.info("call begins", session=plan.session_id, room=plan.room, identity=identity, resumed=resumed)
+        stop = asyncio.create_task(_stop_when_asked(session, stopping), name="stop-call")
+        try:
+            reason = await session.run()
+        finally:
+            stop.cancel()
+    log.info("call ended", session=plan.session_id, reason=reason)
+    if reason in AUTHORITY_ENDS:
+        raise AuthorityError(
+            f"session {plan.session_id}: this runtime lost its lease ({reason}) and left the room",
+            hint="Another runtime may speak for the session; look why this one was too slow to renew.",
+            reason=reason,
+        )
+    if reason in ROOM_ENDS:
+        raise TransportError(
+            f"room {plan.room!r}: {ROOM_ENDS[reason]}",
+            hint="Join again when the room is open.",
+            reason=reason,
+        )
+    return reason
+
+
+async def _stop_when_asked(session: Session, stopping: Stopping) -> None:
+    await stopping.asked.wait()
+    log.info("stopping: the running turn may finish", session=session.session_id)
+    session.drain()
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await stopping.forced.wait()
+        session.end("forced")
+    except TimeoutError:
+        session.end("drained")
+
+
+async def take_lease(
+    plan: CallPlan,
+    *,
+    store: LeaseStore,
+    offloader: Offloader,
+    stopping: Stopping,
+    wait: bool,
+) -> tuple[Lease, bool] | None:
+    """Take the lease of a session, or stand by until it has run out.
+
+    Returns:
+        The lease, and whether the session is taken over from a holder that was there before; none when
+        the runtime was asked to stop meanwhile.
+
+    Raises:
+        AuthorityError: another runtime holds the lease and ``wait`` is false, or the store fails.
+    """
+    holder = holder_name()
+    metadata = {"room": plan.room, "pipeline": f"{plan.spec.name}@{plan.spec.version}"}
+    orphans = await offloader.run(store.orphans)
+    resumed = any(orphan.session_id == plan.session_id for orphan in orphans)
+    while not stopping.asked.is_set():
+        answer = await offloader.run(lambda: store.acquire(plan.session_id, holder, TTL_MS, metadata))
+        if isinstance(answer, Lease):
+            return answer, resumed
+        if not wait:
+            raise _held(answer)
+        if not resumed:
+            log.info("standing by", session=plan.session_id, holder=answer.holder, epoch=answer.epoch)
+        resumed = True
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await stopping.asked.wait()
+        except TimeoutError:
+            continue
+    return None
+
+
+def _held(answer: LeaseHeld) -> AuthorityError:
+    return AuthorityError(
+        f"session {answer.session_id} is held by {answer.holder} (epoch {answer.epoch})",
+        hint="Use --wait-for-lease to stand by and take over, or another --session.",
+    )

@@ -1,0 +1,67 @@
+"""The command line of ``rspp-runtime``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from rspp.cli.present import version
+from rspp.pipeline.loader import load_pipeline
+from rspp.runtime import environment
+from rspp.runtime.logs import set_up_logs
+
+app = App(
+    name="rspp-runtime",
+    help="Hold voice calls in LiveKit rooms. The server comes from LIVEKIT_URL, LIVEKIT_API_KEY and "
+    "LIVEKIT_API_SECRET, in the environment or in .env.",
+    version=version,
+)
+
+
+@app.command
+def join(
+    *,
+    room: str,
+    pipeline: Path,
+    session: str = "",
+    identity_prefix: str = "agent",
+    state: Path | None = None,
+    evidence: Path | None = None,
+    wait_for_lease: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Join one room and hold one call.
+
+    Args:
+        room: name of the room.
+        pipeline: pipeline file.
+        session: id of the conversation, the same for every runtime that may take it over; the room's
+            name by default.
+        identity_prefix: first part of the agent's identity, PREFIX-SESSION-eEPOCH.
+        state: folder of the lease store; $XDG_STATE_HOME/rspp by default.
+        evidence: folder for the call's timeline, EVIDENCE/SESSION/timeline.jsonl.
+        wait_for_lease: stand by while another runtime holds the call, and take over when it is gone.
+    """
+    session_id = session or environment.session_of_room(room)
+    environment.checked_name(session_id, "--session")
+    environment.checked_name(identity_prefix, "--identity-prefix")
+    spec = load_pipeline(pipeline)
+    environment.load_env_file(Path.cwd())
+    access = environment.server_access()
+    set_up_logs()
+
+    # Imported last: they load the media library, and bad input should be answered before that.
+    from rspp.runtime.call import CallPlan
+    from rspp.runtime.join import join_room
+
+    plan = CallPlan(
+        session_id=session_id,
+        room=room,
+        spec=spec,
+        access=access,
+        evidence=evidence,
+        identity_prefix=identity_prefix,
+    )
+    return asyncio.run(join_room(plan, state=state, wait_for_lease=wait_for_lease))

@@ -1,0 +1,146 @@
+"""What the runtime takes from its surroundings: server, key and folders."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from rspp.contracts.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rspp.transports.livekit_access import ServerAccess
+
+VARIABLES = ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
+SCHEMES = ("ws", "wss", "http", "https")
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+"""What may become part of a file name and of a participant identity."""
+
+
+def load_env_file(folder: Path) -> None:
+    """Put the values of ``.env`` in ``folder`` into the environment; what is set already wins.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    path = folder / ".env"
+    if not path.is_file():
+        return
+    from dotenv import dotenv_values
+
+    try:
+        values = dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}",
+            hint="Correct the file, or set the variables in the environment.",
+        ) from error
+    for name, value in values.items():
+        if value is not None:
+            os.environ.setdefault(name, value)
+
+
+def server_access(environment: Mapping[str, str] | None = None) -> ServerAccess:
+    """Return the LiveKit server of the environment.
+
+    Args:
+        environment: ``os.environ`` when absent.
+
+    Raises:
+        ConfigurationError: a variable is missing or the address is none.
+    """
+    from rspp.transports.livekit_access import ServerAccess
+
+    given = os.environ if environment is None else environment
+    values = {name: given.get(name, "").strip() for name in VARIABLES}
+    missing = [name for name, value in values.items() if not value]
+    if missing:
+        raise ConfigurationError(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
+            hint="Set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET in the environment or in .env.",
+        )
+    url = values["LIVEKIT_URL"]
+    if not _is_address(url):
+        raise ConfigurationError(
+            f"LIVEKIT_URL {url!r} is not an address", hint="Write it as ws://host:7880 or wss://host."
+        )
+    return ServerAccess(url=url, api_key=values["LIVEKIT_API_KEY"], api_secret=values["LIVEKIT_API_SECRET"])
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in SCHEMES and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+def state_folder(given: Path | None) -> Path:
+    """Return the folder of the lease store, made when missing.
+
+    Raises:
+        ConfigurationError: it cannot be made.
+    """
+    if given is None:
+        base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+        given = Path(base) / "rspp"
+    return _make(given, "--state")
+
+
+def evidence_file(folder: Path | None, session_id: str, *, continued: bool) -> Path | None:
+    """Return where the timeline of a call goes, its folder made; none when none is asked for.
+
+    Args:
+        folder: as given by the user.
+        session_id: the session; its calls lie in one folder.
+        continued: a call that is taken over goes on in the newest file, a new one gets its own.
+
+    Raises:
+        ConfigurationError: the folder cannot be made.
+    """
+    if folder is None:
+        return None
+    home = _make(folder / session_id, "--evidence")
+    number = 1
+    while (home / _timeline_name(number)).exists():
+        number += 1
+    return home / _timeline_name(max(1, number - 1) if continued else number)
+
+
+def _timeline_name(number: int) -> str:
+    return "timeline.jsonl" if number == 1 else f"timeline-{number}.jsonl"
+
+
+def checked_name(value: str, field: str) -> str:
+    """Return ``value`` if it may name a session.
+
+    Raises:
+        ConfigurationError: it may not.
+    """
+    if not NAME.match(value):
+        raise ConfigurationError(
+            f"{field} {value!r} cannot name a session",
+            hint="Use at most 100 letters, digits, points, dashes and underscores, a letter or digit first.",
+        )
+    return value
+
+
+def session_of_room(room: str) -> str:
+    """Return the session id that a room stands for unless one is given."""
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", room).strip("-._")[:100]
+    return cleaned or "room"
+
+
+def _make(folder: Path, flag: str) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{flag} {str(folder)!r} cannot be made: {error.strerror or error}",
+            hint="Name a folder that this user may write to.",
+        ) from error
+    return folder

@@ -1,0 +1,68 @@
+"""``rspp-runtime join``: one runtime, one room, one call."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rspp.authority.clock import BootClock
+from rspp.authority.sqlite import SqliteLeaseStore
+from rspp.providers.registry import open_providers
+from rspp.runtime.call import CallPlan, hold_call, take_lease
+from rspp.runtime.environment import state_folder
+from rspp.runtime.stopping import Stopping
+from rspp.session.offload import ThreadOffloader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LEASE_FILE = "leases.sqlite3"
+
+log = structlog.get_logger(__name__)
+
+
+async def join_room(plan: CallPlan, *, state: Path | None, wait_for_lease: bool) -> int:
+    """Join the room and hold the call until it ends.
+
+    Providers are opened before the lease is taken, so that a standby is heard at once when it takes
+    over.
+
+    Returns:
+        Exit status: 0 when the call ended, 128 plus the signal when one ended it.
+
+    Raises:
+        RsppError: the call cannot be held; the message says why.
+    """
+    stopping = Stopping()
+    clock = BootClock()
+    with (
+        stopping.installed(),
+        closing(SqliteLeaseStore(state_folder(state) / LEASE_FILE, clock)) as store,
+        closing(ThreadOffloader(plan.session_id)) as offloader,
+    ):
+        providers = await open_providers(plan.spec, offloader)
+        handed_over = False
+        try:
+            taken = await take_lease(
+                plan, store=store, offloader=offloader, stopping=stopping, wait=wait_for_lease
+            )
+            if taken is None:
+                return stopping.exit_status
+            lease, resumed = taken
+            handed_over = True
+            await hold_call(
+                plan,
+                lease=lease,
+                resumed=resumed,
+                store=store,
+                providers=providers,
+                clock=clock,
+                offloader=offloader,
+                stopping=stopping,
+            )
+        finally:
+            if not handed_over:
+                await providers.close()
+    return stopping.exit_status
