@@ -1,0 +1,1 @@
+"""Files that the report page carries inside it."""
