@@ -152,8 +152,7 @@ class _Parser:
     def parse(self) -> Choice:
         if not self._source.strip():
             self._fail(1, "it has no words")
-        root = self._choice("")
-        return root
+        return self._choice("")
 
     def _choice(self, closing: str) -> Choice:
         opened = self._at

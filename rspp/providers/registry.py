@@ -1,0 +1,149 @@
+"""Opens the providers that a pipeline names; each is imported only when it is named."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, cast
+
+from rspp.contracts.errors import ConfigurationError
+from rspp.pipeline import spec as types
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from rspp.contracts.ports import (
+        Offloader,
+        RecognitionStream,
+        Responder,
+        Synthesizer,
+        VoiceActivityDetector,
+    )
+    from rspp.pipeline.spec import PipelineSpec
+
+
+class Providers:
+    """The open providers of one session.
+
+    Attributes:
+        vad: tells speech from silence.
+        recognition: hears the caller's words.
+        responder: writes replies.
+        synthesizer: speaks them.
+    """
+
+    def __init__(
+        self,
+        *,
+        vad: VoiceActivityDetector,
+        recognition: RecognitionStream,
+        responder: Responder,
+        synthesizer: Synthesizer,
+    ) -> None:
+        self.vad = vad
+        self.recognition = recognition
+        self.responder = responder
+        self.synthesizer = synthesizer
+
+    async def close(self) -> None:
+        """Close them all, also when one of them fails to; safe to call twice."""
+        await _close_all([self.synthesizer.close, self.responder.close, self.recognition.close])
+        self.vad.close()
+
+
+async def open_providers(spec: PipelineSpec, offloader: Offloader) -> Providers:
+    """Open the providers of a pipeline for one session.
+
+    Models are loaded through ``offloader``. When one cannot be opened, those already open are closed.
+
+    Args:
+        spec: the pipeline.
+        offloader: where the session's blocking work runs.
+
+    Raises:
+        ConfigurationError: a provider cannot be opened; the message names the field, and for a missing
+            API key the environment variable.
+    """
+    opened: list[Callable[[], Awaitable[None]]] = []
+    try:
+        vad = await offloader.run(_open_vad)
+        opened.append(_closing(vad))
+        responder = _open_responder(spec)
+        opened.append(responder.close)
+        recognition = await _open_recognition(spec, offloader)
+        opened.append(recognition.close)
+        synthesizer = await _open_synthesizer(spec, offloader)
+    except BaseException:
+        await _close_all(list(reversed(opened)))
+        raise
+    return Providers(vad=vad, recognition=recognition, responder=responder, synthesizer=synthesizer)
+
+
+async def _close_all(closers: list[Callable[[], Awaitable[None]]]) -> None:
+    """Await every closer; the first failure is raised once all were tried."""
+    if closers:
+        try:
+            await closers[0]()
+        finally:
+            await _close_all(closers[1:])
+
+
+def _closing(vad: VoiceActivityDetector) -> Callable[[], Awaitable[None]]:
+    async def close() -> None:
+        vad.close()
+
+    return close
+
+
+def _open_vad() -> VoiceActivityDetector:
+    from rspp.providers.silero import SileroDetector
+
+    return SileroDetector()
+
+
+async def _open_recognition(spec: PipelineSpec, offloader: Offloader) -> RecognitionStream:
+    if isinstance(spec.stt, types.OpenAiStt):
+        from rspp.providers.openai_stt import OpenAiRecognition
+
+        return OpenAiRecognition(spec.stt, api_key("stt", spec.stt))
+    from rspp.providers.pocketsphinx import open_pocketsphinx
+
+    rules = spec.llm if isinstance(spec.llm, types.RulesLlm) else None
+    return await open_pocketsphinx(spec.stt, rules, offloader)
+
+
+def _open_responder(spec: PipelineSpec) -> Responder:
+    if isinstance(spec.llm, types.OpenAiLlm):
+        from rspp.providers.openai_llm import OpenAiResponder
+
+        return cast("Responder", OpenAiResponder(spec.llm, api_key("llm", spec.llm)))
+    from rspp.providers.rules import RulesResponder
+
+    return RulesResponder(spec.llm)
+
+
+async def _open_synthesizer(spec: PipelineSpec, offloader: Offloader) -> Synthesizer:
+    if isinstance(spec.tts, types.OpenAiTts):
+        from rspp.providers.openai_tts import OpenAiSynthesizer
+
+        return OpenAiSynthesizer(spec.tts, api_key("tts", spec.tts))
+    from rspp.providers.espeak import open_espeak
+
+    return await open_espeak(spec.tts.voice, spec.tts.words_per_minute, offloader)
+
+
+def api_key(section: str, endpoint: types.OpenAiEndpoint) -> str:
+    """Return the API key of an endpoint from its environment variable; empty when it names none.
+
+    Raises:
+        ConfigurationError: the variable is unset or empty.
+    """
+    if not endpoint.api_key_env:
+        return ""
+    key = os.environ.get(endpoint.api_key_env, "").strip()
+    if not key:
+        raise ConfigurationError(
+            f"{section}.api_key_env: the environment variable {endpoint.api_key_env} is not set",
+            hint=f"export {endpoint.api_key_env}=… or write it into .env; "
+            f"for a server without keys set {section}.api_key_env to an empty string",
+        )
+    return key
