@@ -182,7 +182,12 @@ async def take_lease(
         AuthorityError: another runtime holds the lease and ``wait`` is false, or the store fails.
     """
     holder = holder_name()
-    metadata = {"room": plan.room, "pipeline": f"{plan.spec.name}@{plan.spec.version}"}
+    metadata = {
+        "room": plan.room,
+        "url": plan.access.url,
+        "pipeline": f"{plan.spec.name}@{plan.spec.version}",
+        "prefix": plan.identity_prefix,
+    }
     orphans = await offloader.run(store.orphans)
     resumed = any(orphan.session_id == plan.session_id for orphan in orphans)
     while not stopping.asked.is_set():

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from rspp.cli.present import version
 from rspp.pipeline.loader import load_pipeline
@@ -65,3 +65,47 @@ def join(
         identity_prefix=identity_prefix,
     )
     return asyncio.run(join_room(plan, state=state, wait_for_lease=wait_for_lease))
+
+
+@app.command
+def serve(
+    *,
+    pipeline: Path,
+    agent_name: str = "",
+    host: str = "127.0.0.1",
+    port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8081,
+    state: Path | None = None,
+    evidence: Path | None = None,
+    max_sessions: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=1000))] = 20,
+) -> int:
+    """Register as a worker and take the server's dispatches, many rooms in one process.
+
+    The first SIGTERM or SIGINT takes no further calls and waits for those that run; the second ends them.
+
+    Args:
+        pipeline: pipeline file.
+        agent_name: take only dispatches by this name; without it, every new room.
+        host: address of the health endpoint.
+        port: port of the health endpoint, GET /healthz; 0 takes a free one.
+        state: folder of the lease store; $XDG_STATE_HOME/rspp by default.
+        evidence: folder for the calls' timelines.
+        max_sessions: most calls at once.
+    """
+    spec = load_pipeline(pipeline)
+    environment.load_env_file(Path.cwd())
+    access = environment.server_access()
+    set_up_logs()
+
+    from rspp.runtime.serve import ServePlan, serve_dispatches
+
+    plan = ServePlan(
+        spec=spec,
+        access=access,
+        agent_name=agent_name,
+        host=host,
+        port=port,
+        state=state,
+        evidence=evidence,
+        max_sessions=max_sessions,
+    )
+    return asyncio.run(serve_dispatches(plan))
