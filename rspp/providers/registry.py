@@ -131,6 +131,18 @@ async def _open_synthesizer(spec: PipelineSpec, offloader: Offloader) -> Synthes
     return await open_espeak(spec.tts.voice, spec.tts.words_per_minute, offloader)
 
 
+async def embedded_voice(offloader: Offloader) -> Synthesizer:
+    """Open the voice that needs no network, for notices when the pipeline's own voice fails.
+
+    Raises:
+        ProviderError: it cannot be started.
+    """
+    from rspp.providers.espeak import open_espeak
+
+    defaults = types.EspeakTts()
+    return await open_espeak(defaults.voice, defaults.words_per_minute, offloader)
+
+
 def api_key(section: str, endpoint: types.OpenAiEndpoint) -> str:
     """Return the API key of an endpoint from its environment variable; empty when it names none.
 

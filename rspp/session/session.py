@@ -34,6 +34,7 @@ from rspp.nodes.playout import PlayoutNode
 from rspp.nodes.reply import FixedResponder, PreparedSpeech, speak_reply
 from rspp.nodes.stt import RecognitionNode
 from rspp.pipeline.normalise import plan_template, turn_policy
+from rspp.providers.registry import embedded_voice
 from rspp.session.presenter import Presenter
 from rspp.session.spoken import SpokenTurn
 
@@ -192,7 +193,7 @@ class Session:
             if not self._ended.is_set():
                 tasks.append(asyncio.create_task(self._recognition.run(), name="recognition"))
                 tasks.append(asyncio.create_task(self._playout.run(), name="playout"))
-                await self._prepare_notice()
+                tasks.append(asyncio.create_task(self._prepare_notice(), name="notice"))
                 self._perform(self.kernel.start(self._clock.now_us(), self._resumed))
                 await self._until_ended(*tasks)
                 for task in tasks:
@@ -505,7 +506,12 @@ class Session:
         try:
             self._prepared = [chunk async for chunk in self._providers.synthesizer.synthesize(text)]
         except ProviderError as error:
-            log.warning("the failure notice could not be prepared", error=error.message)
+            log.warning("the embedded voice will speak failure notices", error=error.message)
+            voice = await embedded_voice(self._offloader)
+            try:
+                self._prepared = [chunk async for chunk in voice.synthesize(text)]
+            finally:
+                await voice.close()
 
     # ------------------------------------------------------------------ evidence
 
