@@ -39,15 +39,25 @@ class Fault(msgspec.Struct, frozen=True):
     hint: str
 
 
+def on_one_line(text: str, most: int = 400) -> str:
+    """Return ``text`` without line breaks and control characters, at most ``most`` characters."""
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def shown(value: object, path: str = "") -> str:
     """Return ``value`` for a message: short, on one line, and never a secret."""
     if _SECRET.search(path.rsplit(".", 1)[-1]):
         return "value not shown"
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    text = re.sub(r"(https?://)[^/@\s]*@", r"\1…@", text)
-    text = " ".join("".join(letter if letter.isprintable() else "?" for letter in text).split())
-    text = text if len(text) <= 60 else text[:57] + "..."
+    text = re.sub(r"([a-z]://)[^/\s]*@", r"\1…@", text)
+    text = on_one_line(text, 60)
     return f'"{text}"' if isinstance(value, str) else text
+
+
+def fault_at(line: int, path: str, problem: str, hint: str) -> Fault:
+    """Return a fault whose texts are fit for a terminal, whatever the file holds."""
+    return Fault(line, on_one_line(path, 200), on_one_line(problem), on_one_line(hint))
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -66,7 +76,7 @@ class Checker:
     def fault(self, node: Node, path: str, problem: str, hint: str) -> None:
         """Note a fault; after the first fifty nothing more is noted."""
         if len(self.faults) < MAX_FAULTS:
-            self.faults.append(Fault(line_of(node), path, problem, hint))
+            self.faults.append(fault_at(line_of(node), path, problem, hint))
 
     def value(self, node: Node, kind: inspect.Type, path: str) -> Any:  # noqa: ANN401 - plain YAML values
         """Return the plain value of ``node``, noting whatever does not fit ``kind``."""
@@ -153,7 +163,7 @@ class Checker:
         self.lines.setdefault(path, line_of(node))
         name = node.value if isinstance(node, ScalarNode) else None
         if name not in known:
-            given = shown(name) if isinstance(name, str) else "a " + _kind(node)
+            given = shown(name) if isinstance(name, str) else _kind(node)
             self.fault(node, path, f"unknown provider ({given})", f"known providers: {', '.join(known)}")
             return None
         return str(name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from rspp.contracts.errors import ConfigurationError
-from rspp.pipeline.checker import Fault, nearest, shown
+from rspp.pipeline.checker import Fault, fault_at, nearest, shown
 from rspp.pipeline.patterns import parse_pattern
-from rspp.pipeline.spec import PipelineSpec, PocketsphinxStt, RulesLlm
+from rspp.pipeline.spec import OpenAiEndpoint, PipelineSpec, PocketsphinxStt, RulesLlm
 
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
 _CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
@@ -34,6 +34,13 @@ def cross_faults(spec: PipelineSpec, lines: dict[str, int]) -> list[Fault]:
         _rules(spec.llm, slots, finder)
     if isinstance(spec.stt, PocketsphinxStt):
         _recognition(spec.stt, slots, rules=rules, finder=finder)
+    for part, section in (("stt", spec.stt), ("llm", spec.llm), ("tts", spec.tts)):
+        if isinstance(section, OpenAiEndpoint) and "@" in section.base_url.partition("://")[2].split("/")[0]:
+            finder.add(
+                f"{part}.base_url",
+                "holds a user name or password",
+                "keep keys out of files: put the key in an environment variable, name that in api_key_env",
+            )
     return finder.faults
 
 
@@ -47,7 +54,7 @@ class _Finder:
         place = path
         while place and place not in self._lines:
             place = place.rpartition(".")[0]
-        self.faults.append(Fault(self._lines.get(place, 0), path, problem, hint))
+        self.faults.append(fault_at(self._lines.get(place, 0), path, problem, hint))
 
     def order(self, low: tuple[str, float], high: tuple[str, float], *, strict: bool, why: str) -> None:
         """Note a fault unless ``low`` is below ``high`` (or equal, when not ``strict``)."""
