@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline import spec as types
@@ -53,7 +53,7 @@ class Providers:
 async def open_providers(spec: PipelineSpec, offloader: Offloader) -> Providers:
     """Open the providers of a pipeline for one session.
 
-    Models are loaded through ``offloader``. When one cannot be opened, those already open are closed.
+    Models and heavy libraries are loaded through ``offloader``. When one cannot be opened, those already open are closed.
 
     Args:
         spec: the pipeline.
@@ -67,11 +67,11 @@ async def open_providers(spec: PipelineSpec, offloader: Offloader) -> Providers:
     try:
         vad = await offloader.run(_open_vad)
         opened.append(_closing(vad))
-        responder = _open_responder(spec)
+        responder = await _open_responder(spec, offloader)
         opened.append(responder.close)
         recognition = await _open_recognition(spec, offloader)
         opened.append(recognition.close)
-        synthesizer = await _open_synthesizer(spec, offloader)
+        synthesizer = await _open_synthesizer(spec.tts, offloader)
     except BaseException:
         await _close_all(list(reversed(opened)))
         raise
@@ -94,6 +94,15 @@ def _closing(vad: VoiceActivityDetector) -> Callable[[], Awaitable[None]]:
     return close
 
 
+async def embedded_voice(offloader: Offloader) -> Synthesizer:
+    """Open the voice that needs no key and no network; it speaks when the pipeline's own one fails.
+
+    Raises:
+        ConfigurationError: it cannot be started.
+    """
+    return await _open_synthesizer(types.EspeakTts(), offloader)
+
+
 def _open_vad() -> VoiceActivityDetector:
     from rspp.providers.silero import SileroDetector
 
@@ -102,45 +111,48 @@ def _open_vad() -> VoiceActivityDetector:
 
 async def _open_recognition(spec: PipelineSpec, offloader: Offloader) -> RecognitionStream:
     if isinstance(spec.stt, types.OpenAiStt):
-        from rspp.providers.openai_stt import OpenAiRecognition
+        endpoint, key = spec.stt, api_key("stt", spec.stt)
 
-        return OpenAiRecognition(spec.stt, api_key("stt", spec.stt))
+        def open_recognition() -> RecognitionStream:
+            from rspp.providers.openai_stt import OpenAiRecognition
+
+            return OpenAiRecognition(endpoint, key)
+
+        return await offloader.run(open_recognition)
     from rspp.providers.pocketsphinx import open_pocketsphinx
 
     rules = spec.llm if isinstance(spec.llm, types.RulesLlm) else None
     return await open_pocketsphinx(spec.stt, rules, offloader)
 
 
-def _open_responder(spec: PipelineSpec) -> Responder:
+async def _open_responder(spec: PipelineSpec, offloader: Offloader) -> Responder:
     if isinstance(spec.llm, types.OpenAiLlm):
-        from rspp.providers.openai_llm import OpenAiResponder
+        endpoint, key = spec.llm, api_key("llm", spec.llm)
 
-        return cast("Responder", OpenAiResponder(spec.llm, api_key("llm", spec.llm)))
+        def open_responder() -> Responder:
+            from rspp.providers.openai_llm import OpenAiResponder
+
+            return OpenAiResponder(endpoint, key)
+
+        return await offloader.run(open_responder)
     from rspp.providers.rules import RulesResponder
 
     return RulesResponder(spec.llm)
 
 
-async def _open_synthesizer(spec: PipelineSpec, offloader: Offloader) -> Synthesizer:
-    if isinstance(spec.tts, types.OpenAiTts):
-        from rspp.providers.openai_tts import OpenAiSynthesizer
+async def _open_synthesizer(spec: types.EspeakTts | types.OpenAiTts, offloader: Offloader) -> Synthesizer:
+    if isinstance(spec, types.OpenAiTts):
+        key = api_key("tts", spec)
 
-        return OpenAiSynthesizer(spec.tts, api_key("tts", spec.tts))
+        def open_synthesizer() -> Synthesizer:
+            from rspp.providers.openai_tts import OpenAiSynthesizer
+
+            return OpenAiSynthesizer(spec, key)
+
+        return await offloader.run(open_synthesizer)
     from rspp.providers.espeak import open_espeak
 
-    return await open_espeak(spec.tts.voice, spec.tts.words_per_minute, offloader)
-
-
-async def embedded_voice(offloader: Offloader) -> Synthesizer:
-    """Open the voice that needs no network, for notices when the pipeline's own voice fails.
-
-    Raises:
-        ProviderError: it cannot be started.
-    """
-    from rspp.providers.espeak import open_espeak
-
-    defaults = types.EspeakTts()
-    return await open_espeak(defaults.voice, defaults.words_per_minute, offloader)
+    return await open_espeak(spec.voice, spec.words_per_minute, offloader)
 
 
 def api_key(section: str, endpoint: types.OpenAiEndpoint) -> str:
