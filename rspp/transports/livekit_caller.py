@@ -22,6 +22,9 @@ process more often and decide nothing earlier."""
 INPUT_FRAMES = 32
 """Frames that may wait for the event loop, about one second; older ones are dropped."""
 WATCH_SECONDS = 0.25
+DOUBT_SECONDS = 0.6
+"""Two looks at the packet counter this far apart tell a stall from silence: a sender that saves bandwidth
+still sends a packet every 400 ms."""
 STRANGERS = (
     rtc.ParticipantKind.PARTICIPANT_KIND_AGENT,
     rtc.ParticipantKind.PARTICIPANT_KIND_EGRESS,
@@ -47,7 +50,9 @@ class Caller:
         sink: takes audio and signals.
         identity: participant to wait for; empty takes the first one who is no agent.
         grace_seconds: how long a caller who vanished may take to come back.
-        stall_seconds: without a frame of an unmuted microphone for this long, a stall is reported.
+        stall_seconds: without a packet of an unmuted microphone for this long, a stall is reported.
+            Frames go on meanwhile: the SDK fills in exact zeros (from 0.3 s on, measured), which even
+            digital silence is not once it went through the codec.
     """
 
     def __init__(
@@ -63,7 +68,9 @@ class Caller:
         self._pump: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._last_frame_at = 0.0
+        self._last_sound_at = 0.0
+        self._track: rtc.RemoteTrack | None = None
+        self._doubt: asyncio.Task[None] | None = None
         self._muted = False
         self._stalled = False
         self._closed = False
@@ -110,6 +117,8 @@ class Caller:
             if timer is not None:
                 timer.cancel()
         self._grace = self._watch = None
+        if self._doubt is not None:
+            self._doubt.cancel()
         await self._stop_pump()
 
     def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
@@ -143,7 +152,8 @@ class Caller:
             return
         self.track_sid = publication.sid
         self._muted = publication.muted
-        self._last_frame_at = self._loop.time()
+        self._last_sound_at = self._loop.time()
+        self._track = track
         if self._pump is not None:
             self._pump.cancel()
         self._pump = self._loop.create_task(self._listen(track), name=f"caller-audio-{publication.sid}")
@@ -179,7 +189,7 @@ class Caller:
     def _on_unmuted(self, participant: rtc.Participant, publication: rtc.TrackPublication) -> None:
         if participant.identity == self.identity and publication.sid == self.track_sid:
             self._muted = False
-            self._last_frame_at = self._loop.time()
+            self._last_sound_at = self._loop.time()
             self._report("connected", "track_unmuted")
 
     def _on_left(self, participant: rtc.RemoteParticipant) -> None:
@@ -211,11 +221,13 @@ class Caller:
         on_audio: Callable[[np.ndarray], None] = self._sink.on_audio
         try:
             async for event in stream:
-                self._last_frame_at = self._loop.time()
-                if self._stalled:
-                    self._stalled = False
-                    self._report("connected", "audio_resumed")
-                on_audio(np.frombuffer(event.frame.data, np.int16))
+                pcm = np.frombuffer(event.frame.data, np.int16)
+                if pcm.any():
+                    self._last_sound_at = self._loop.time()
+                    if self._stalled:
+                        self._stalled = False
+                        self._report("connected", "audio_resumed")
+                on_audio(pcm)
         finally:
             await stream.aclose()
 
@@ -235,11 +247,39 @@ class Caller:
         if self._closed:
             return
         self._watch = self._loop.call_later(WATCH_SECONDS, self._check)
-        quiet = self._loop.time() - self._last_frame_at
-        listening = bool(self.track_sid) and not self._muted and self._grace is None
-        if listening and not self._stalled and quiet > self._stall_seconds:
+        if self._stalled or self._doubt is not None or not self._expects_sound():
+            return
+        if self._loop.time() - self._last_sound_at > self._stall_seconds - DOUBT_SECONDS:
+            self._doubt = self._loop.create_task(self._tell_stall(), name="caller-stall")
+            self._doubt.add_done_callback(self._on_doubt_done)
+
+    def _expects_sound(self) -> bool:
+        return bool(self.track_sid) and not self._muted and self._grace is None and not self._closed
+
+    async def _tell_stall(self) -> None:
+        """Report a stall when no packet of the microphone arrives while we look."""
+        looked_at = self._last_sound_at
+        before = await self._packets()
+        await asyncio.sleep(DOUBT_SECONDS)
+        if await self._packets() == before and self._last_sound_at == looked_at and self._expects_sound():
             self._stalled = True
             self._report("stall", "transport_disconnect_or_stall")
+
+    async def _packets(self) -> int:
+        """Packets of the caller's microphone since it was subscribed."""
+        if self._track is None:
+            return 0
+        stats = await self._track.get_stats()
+        return sum(
+            item.inbound_rtp.received.packets_received for item in stats if item.HasField("inbound_rtp")
+        )
+
+    def _on_doubt_done(self, doubt: asyncio.Task[None]) -> None:
+        self._doubt = None
+        error = None if doubt.cancelled() else doubt.exception()
+        if error is not None:
+            # The SDK gives no figures while it reconnects; the next look comes soon.
+            log.info("packets of the caller cannot be counted", error=str(error))
 
     def _report(self, state: ConnectionState, reason: str) -> None:
         if not self._closed:
