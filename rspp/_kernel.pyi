@@ -5,6 +5,7 @@ on the loopback transport). It must not go backwards; an earlier value is taken 
 """
 
 from collections.abc import Sequence
+from types import GenericAlias
 from typing import Final, Generic, TypeAlias, TypeVar, final
 
 VERSION: Final[str]
@@ -363,6 +364,7 @@ class EdgeBuffer(Generic[_T]):
     def clear(self) -> int:
         """Remove everything; returns how many."""
     def __len__(self) -> int: ...
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
     @property
     def edge_id(self) -> str:
         """Name of the edge."""

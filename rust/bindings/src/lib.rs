@@ -1,0 +1,22 @@
+//! `rspp._kernel`: the Python face of the kernel. Conversions only; every decision is the kernel's.
+
+mod edge;
+mod effects;
+mod policy;
+mod session;
+mod tables;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("VERSION", rspp_kernel::VERSION)?;
+    module.add("BUILD_PROFILE", rspp_kernel::BUILD_PROFILE)?;
+    tables::register(module)?;
+    policy::register(module)?;
+    effects::register(module)?;
+    session::register(module)?;
+    module.add_class::<edge::EdgeBuffer>()?;
+    // The stub is the list of names; a second list could only disagree with it.
+    module.delattr("__all__")
+}

@@ -1,0 +1,101 @@
+//! Thresholds and the plan template.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use rspp_kernel::plan;
+use rspp_kernel::policy;
+
+/// Frozen thresholds of turn taking for one session; all durations in ms.
+#[pyclass(frozen, module = "rspp._kernel")]
+pub(crate) struct TurnPolicy {
+    pub(crate) inner: policy::TurnPolicy,
+}
+
+#[pymethods]
+impl TurnPolicy {
+    #[new]
+    #[pyo3(signature = (
+        *, speech_permille = 500, silence_permille = 350, interruptions = true, confirm_ms = 700,
+        confirm_words = 2, release_ms = 200, short_burst_ms = 250, short_release_ms = 100,
+        probe_ms = 90, complete_wait_ms = 180, incomplete_wait_ms = 1500, max_utterance_ms = 30000,
+        first_output_budget_ms = 5000, stall_budget_ms = 3000, failure_notice = true,
+        greeting = false, takeover_notice = false
+    ))]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // fixed by the stub
+    fn new(
+        speech_permille: i64,
+        silence_permille: i64,
+        interruptions: bool,
+        confirm_ms: i64,
+        confirm_words: i64,
+        release_ms: i64,
+        short_burst_ms: i64,
+        short_release_ms: i64,
+        probe_ms: i64,
+        complete_wait_ms: i64,
+        incomplete_wait_ms: i64,
+        max_utterance_ms: i64,
+        first_output_budget_ms: i64,
+        stall_budget_ms: i64,
+        failure_notice: bool,
+        greeting: bool,
+        takeover_notice: bool,
+    ) -> PyResult<Self> {
+        let inner = policy::TurnPolicy {
+            speech_permille: count("speech_permille", speech_permille)?,
+            silence_permille: count("silence_permille", silence_permille)?,
+            interruptions,
+            confirm_ms: count("confirm_ms", confirm_ms)?,
+            confirm_words: count("confirm_words", confirm_words)?,
+            release_ms: count("release_ms", release_ms)?,
+            short_burst_ms: count("short_burst_ms", short_burst_ms)?,
+            short_release_ms: count("short_release_ms", short_release_ms)?,
+            probe_ms: count("probe_ms", probe_ms)?,
+            complete_wait_ms: count("complete_wait_ms", complete_wait_ms)?,
+            incomplete_wait_ms: count("incomplete_wait_ms", incomplete_wait_ms)?,
+            max_utterance_ms: count("max_utterance_ms", max_utterance_ms)?,
+            first_output_budget_ms: count("first_output_budget_ms", first_output_budget_ms)?,
+            stall_budget_ms: count("stall_budget_ms", stall_budget_ms)?,
+            failure_notice,
+            greeting,
+            takeover_notice,
+        };
+        inner.validate().map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(Self { inner })
+    }
+}
+
+/// What every turn plan of the session shares; the kernel adds turn id, epoch, hash and seed.
+#[pyclass(frozen, module = "rspp._kernel")]
+pub(crate) struct PlanTemplate {
+    pub(crate) inner: plan::PlanTemplate,
+}
+
+#[pymethods]
+impl PlanTemplate {
+    #[new]
+    #[pyo3(signature = (*, pipeline_version, graph_definition_ref, execution_profile, policy_json))]
+    fn new(
+        pipeline_version: &str,
+        graph_definition_ref: &str,
+        execution_profile: &str,
+        policy_json: &str,
+    ) -> PyResult<Self> {
+        let inner =
+            plan::PlanTemplate::new(pipeline_version, graph_definition_ref, execution_profile, policy_json)
+                .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(Self { inner })
+    }
+}
+
+/// A number that may not be negative, as a `ValueError` that names field, value and remedy.
+pub(crate) fn count(field: &str, value: i64) -> PyResult<u64> {
+    u64::try_from(value).map_err(|_| {
+        PyValueError::new_err(format!("{field} is {value}: choose a value that is not negative"))
+    })
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<TurnPolicy>()?;
+    module.add_class::<PlanTemplate>()
+}

@@ -1,0 +1,295 @@
+//! The session kernel: each method builds an input and calls `step`.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+use rspp_kernel::evidence::ring;
+use rspp_kernel::fence::Verdict;
+use rspp_kernel::input::{
+    CancelSignal, ConnectionState, Event, Input, Modality, PlaybackEvent, ProviderOutcome, Transcript,
+};
+use rspp_kernel::session as kernel;
+
+use crate::effects;
+use crate::policy::{PlanTemplate, TurnPolicy};
+
+const VERDICTS: [(&str, Verdict); 5] = [
+    ("PASS", Verdict::Pass),
+    ("HELD", Verdict::Held),
+    ("FENCED", Verdict::Fenced),
+    ("STALE_EPOCH", Verdict::StaleEpoch),
+    ("LEASE_EXPIRED", Verdict::LeaseExpired),
+];
+
+/// One session's decisions: pure, single-threaded, driven only by the inputs below.
+#[pyclass(module = "rspp._kernel")]
+pub(crate) struct SessionKernel {
+    inner: kernel::SessionKernel,
+}
+
+fn choice<T>(field: &str, value: &str, found: Option<T>, choices: &[&str]) -> PyResult<T> {
+    found.ok_or_else(|| {
+        PyValueError::new_err(format!("{field} is {value:?}: choose one of {}", choices.join(", ")))
+    })
+}
+
+impl SessionKernel {
+    fn step<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        event: Event<&str>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        effects::tuple(py, self.inner.step(Input { now_us, event }))
+    }
+}
+
+#[pymethods]
+impl SessionKernel {
+    #[new]
+    #[pyo3(signature = (*, session_id, policy, plan, now_us, wall_clock_ms, evidence_capacity = 4096))]
+    fn new(
+        session_id: &str,
+        policy: &TurnPolicy,
+        plan: &PlanTemplate,
+        now_us: u64,
+        wall_clock_ms: u64,
+        evidence_capacity: usize,
+    ) -> PyResult<Self> {
+        if session_id.is_empty() {
+            return Err(PyValueError::new_err("session_id is empty: give the session a name"));
+        }
+        if !(ring::MIN_CAPACITY..=1 << 20).contains(&evidence_capacity) {
+            return Err(PyValueError::new_err(format!(
+                "evidence_capacity is {evidence_capacity}: choose a value from {} to {}",
+                ring::MIN_CAPACITY,
+                1 << 20
+            )));
+        }
+        let inner = kernel::SessionKernel::new(kernel::Settings {
+            session_id: session_id.to_owned(),
+            policy: policy.inner,
+            plan: plan.inner.clone(),
+            now_us,
+            wall_clock_ms,
+            evidence_capacity,
+        });
+        Ok(Self { inner })
+    }
+
+    /// Take a granted or renewed lease; an epoch lower than the present one is refused.
+    fn lease<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        epoch: u64,
+        deadline_us: u64,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        self.step(py, now_us, Event::Lease { epoch, deadline_us })
+    }
+
+    /// The store gave the session to somebody else or revoked it: drain at once.
+    fn lease_lost<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        reason: &str,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        self.step(py, now_us, Event::LeaseLost { reason })
+    }
+
+    /// The transport is usable and the caller is there: greet, or say the takeover notice.
+    fn start<'py>(&mut self, py: Python<'py>, now_us: u64, resumed: bool) -> PyResult<Bound<'py, PyTuple>> {
+        self.step(py, now_us, Event::Start { resumed })
+    }
+
+    /// Let timers fire; call it at ``next_deadline_us``.
+    fn tick<'py>(&mut self, py: Python<'py>, now_us: u64) -> PyResult<Bound<'py, PyTuple>> {
+        self.step(py, now_us, Event::Tick)
+    }
+
+    /// One window of the voice activity detector.
+    fn voice_activity<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        media_sample: u64,
+        permille: i64,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let known = u16::try_from(permille).ok().filter(|permille| *permille <= 1000);
+        let permille = known.ok_or_else(|| {
+            PyValueError::new_err(format!("permille is {permille}: choose a value from 0 to 1000"))
+        })?;
+        self.step(py, now_us, Event::VoiceActivity { media_sample, permille })
+    }
+
+    /// A hypothesis for an utterance.
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // fixed by the stub
+    fn transcript<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        utterance: u32,
+        revision: u32,
+        words: u32,
+        backchannel: bool,
+        complete: bool,
+        probe: bool,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let transcript = Transcript { utterance, revision, words, backchannel, complete, probe };
+        self.step(py, now_us, Event::Transcript(transcript))
+    }
+
+    /// A chat text arrived: it interrupts and is answered like speech.
+    fn text_message<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        reference: u32,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        self.step(py, now_us, Event::TextMessage { reference })
+    }
+
+    /// An accepted ``stop`` or ``cancel`` for the running turn.
+    fn cancel<'py>(&mut self, py: Python<'py>, now_us: u64, signal: &str) -> PyResult<Bound<'py, PyTuple>> {
+        let signal = choice("signal", signal, CancelSignal::parse(signal), &["stop", "cancel"])?;
+        self.step(py, now_us, Event::Cancel { signal })
+    }
+
+    /// The egress gate: may this frame of audio leave now?
+    fn frame(&mut self, now_us: u64, turn: u32, epoch: u64, sequence: u64, samples: u64) -> u8 {
+        self.inner.frame(now_us, turn, epoch, sequence, samples) as u8
+    }
+
+    /// The turn's last frame has passed the gate: commit and close.
+    fn generation_finished<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        turn: u32,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        self.step(py, now_us, Event::GenerationFinished { turn })
+    }
+
+    /// A provider or node of the turn failed: abort with ``reason`` and close.
+    fn generation_failed<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        turn: u32,
+        reason: &str,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        self.step(py, now_us, Event::GenerationFailed { turn, reason })
+    }
+
+    /// Report delivery: ``started``, ``completed`` or ``cancelled`` with samples heard of the turn.
+    fn playback<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        turn: u32,
+        event: &str,
+        samples: u64,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let choices = &["started", "completed", "cancelled"];
+        let event = choice("event", event, PlaybackEvent::parse(event), choices)?;
+        self.step(py, now_us, Event::Playback { turn, event, samples })
+    }
+
+    /// Report ``connected``, ``reconnecting``, ``disconnected``, ``ended``, ``silence``, ``stall``
+    /// or ``muted``.
+    fn connection<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        state: &str,
+        reason: &str,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let names: Vec<_> = ConnectionState::ALL.iter().map(|state| state.name()).collect();
+        let state = choice("state", state, ConnectionState::parse(state), &names)?;
+        self.step(py, now_us, Event::Connection { state, reason })
+    }
+
+    /// Record one provider invocation: modality stt, llm or tts; outcome class of the contract.
+    fn provider_outcome(
+        &mut self,
+        now_us: u64,
+        turn: u32,
+        modality: &str,
+        outcome: &str,
+        latency_us: u64,
+    ) -> PyResult<()> {
+        let names: Vec<_> = ProviderOutcome::ALL.iter().map(|outcome| outcome.name()).collect();
+        let modality = choice("modality", modality, Modality::parse(modality), &["stt", "llm", "tts"])?;
+        let outcome = choice("outcome", outcome, ProviderOutcome::parse(outcome), &names)?;
+        self.inner.provider_outcome(now_us, turn, modality, outcome, latency_us);
+        Ok(())
+    }
+
+    /// When ``tick`` is due, if no other input comes first.
+    #[getter]
+    fn next_deadline_us(&self) -> Option<u64> {
+        self.inner.next_deadline_us()
+    }
+
+    /// Number of the open turn, 0 when none is.
+    #[getter]
+    fn turn(&self) -> u32 {
+        self.inner.turn()
+    }
+
+    /// State of the turn machine: ``Idle``, ``Opening``, ``Active``, ``Terminal`` or ``Closed``.
+    #[getter]
+    fn turn_state(&self) -> &'static str {
+        self.inner.turn_state().name()
+    }
+
+    /// Epoch of the lease held, 0 before the first.
+    #[getter]
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
+
+    /// Whether the voice is held.
+    #[getter]
+    fn held(&self) -> bool {
+        self.inner.held()
+    }
+
+    /// Whether authority or the call is gone for good.
+    #[getter]
+    fn drained(&self) -> bool {
+        self.inner.drained()
+    }
+
+    /// Number of calls into this kernel, for the test of law 8.
+    #[getter]
+    fn crossings(&self) -> u64 {
+        self.inner.crossings()
+    }
+
+    /// Detail records shed because Stage A was full.
+    #[getter]
+    fn evidence_dropped(&self) -> u64 {
+        self.inner.evidence_dropped()
+    }
+
+    /// Take up to ``limit`` records out of Stage A, each one JSON object in UTF-8, oldest first.
+    fn drain_evidence<'py>(&mut self, py: Python<'py>, limit: usize) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        let mut failed = Ok(());
+        self.inner.drain_evidence(limit, |line| {
+            if let Err(error) = list.append(PyBytes::new(py, line.as_bytes())) {
+                failed = Err(error);
+            }
+        });
+        failed.map(|()| list)
+    }
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    for (name, verdict) in VERDICTS {
+        module.add(name, verdict as u8)?;
+    }
+    module.add_class::<SessionKernel>()
+}

@@ -1,0 +1,246 @@
+//! Evidence records as JSON lines, in the words of the contracts.
+
+use std::fmt::Write as _;
+
+use crate::decision::{Decision, Outcome};
+use crate::event::{self, EventScope, Lane, PayloadClass};
+use crate::evidence::record::{Body, Marker, Record};
+use crate::input::Event;
+use crate::reason::{Interner, Label};
+use crate::signal::Signal;
+
+/// What every record of a session shares.
+#[derive(Clone, Debug)]
+pub struct Context {
+    session: String,
+    session_escaped: String,
+    pipeline_version: String,
+    created_us: u64,
+    created_wall_ms: u64,
+}
+
+impl Context {
+    /// Fixes the shared parts.
+    #[must_use]
+    pub fn new(session_id: &str, pipeline_version: &str, now_us: u64, wall_clock_ms: u64) -> Self {
+        let mut session_escaped = String::new();
+        event::escape_into(&mut session_escaped, session_id);
+        Self {
+            session: quote(session_id),
+            session_escaped,
+            pipeline_version: quote(pipeline_version),
+            created_us: now_us,
+            created_wall_ms: wall_clock_ms,
+        }
+    }
+
+    /// Wall clock at `at_us`, derived from the one at creation.
+    #[must_use]
+    pub fn wall_ms(&self, at_us: u64) -> u64 {
+        self.created_wall_ms + at_us.saturating_sub(self.created_us) / 1000
+    }
+
+    /// Appends one record as a JSON object.
+    pub fn render(&self, record: &Record, interner: &Interner, out: &mut String) {
+        let wall_ms = self.wall_ms(record.at_us);
+        let at_us = record.at_us;
+        let turn = record.turn;
+        let kind = kind(record.body);
+        put(out, format_args!(r#"{{"kind":"{kind}","at_us":{at_us},"wall_ms":{wall_ms}"#));
+        match record.body {
+            Body::Signal { signal, emitter, scope, reason } => {
+                out.push_str(r#","event":{"#);
+                self.envelope(record, scope, out);
+                put(out, format_args!(r#","signal":"{}","emitted_by":"{}""#, signal.name(), emitter.name()));
+                if reason != Label::Empty {
+                    put(out, format_args!(r#","reason":{}"#, quote(interner.text(reason))));
+                }
+                if signal == Signal::Cancel {
+                    out.push_str(r#","scope":"turn""#);
+                }
+                out.push('}');
+            }
+            Body::Decision(decision) => self.decision(record, &decision, out),
+            Body::Transition(transition) => put(
+                out,
+                format_args!(
+                    r#","turn":{turn},"from":"{}","trigger":"{}","to":"{}""#,
+                    transition.from.name(),
+                    transition.trigger.name(),
+                    transition.to.name()
+                ),
+            ),
+            Body::Marker { name, value } => marker(out, turn, name, value),
+            Body::Plan(plan) => {
+                marker(out, turn, Marker::PlanFrozen, plan.seed);
+                put(out, format_args!(r#","plan_hash":"{}""#, plan.hash.hex()));
+            }
+            Body::AgentState(state) => {
+                marker(out, turn, Marker::AgentState, 0);
+                put(out, format_args!(r#","state":"{}""#, state.name()));
+            }
+            Body::Input(event) => input(event, interner, out),
+            Body::Provider { modality, outcome, latency_us } => put(
+                out,
+                format_args!(
+                    r#","turn":{turn},"modality":"{}","outcome":"{}","latency_us":{latency_us}"#,
+                    modality.name(),
+                    outcome.name()
+                ),
+            ),
+        }
+        out.push('}');
+    }
+
+    fn envelope(&self, record: &Record, scope: EventScope, out: &mut String) {
+        put(
+            out,
+            format_args!(
+                r#""schema_version":"{}","event_scope":"{}","session_id":{}"#,
+                event::SCHEMA_VERSION,
+                scope.name(),
+                self.session
+            ),
+        );
+        turn_id(out, record);
+        put(out, format_args!(r#","pipeline_version":{},"event_id":""#, self.pipeline_version));
+        self.event_id(record, out);
+        put(
+            out,
+            format_args!(
+                concat!(
+                    r#"","lane":"{}","transport_sequence":null,"runtime_sequence":{},"authority_epoch":{},"#,
+                    r#""runtime_timestamp_ms":{},"wall_clock_timestamp_ms":{},"payload_class":"{}""#
+                ),
+                Lane::Control.name(),
+                record.sequence,
+                record.epoch,
+                record.at_us / 1000,
+                self.wall_ms(record.at_us),
+                PayloadClass::Metadata.name()
+            ),
+        );
+    }
+
+    fn decision(&self, record: &Record, decision: &Decision, out: &mut String) {
+        put(
+            out,
+            format_args!(
+                r#","decision":{{"outcome_kind":"{}","phase":"{}","scope":"{}","session_id":{}"#,
+                decision.outcome.name(),
+                decision.phase.name(),
+                decision.scope.name(),
+                self.session
+            ),
+        );
+        turn_id(out, record);
+        out.push_str(r#","event_id":""#);
+        self.event_id(record, out);
+        put(
+            out,
+            format_args!(
+                r#"","runtime_timestamp_ms":{},"wall_clock_timestamp_ms":{},"emitted_by":"{}""#,
+                record.at_us / 1000,
+                self.wall_ms(record.at_us),
+                decision.decider.name()
+            ),
+        );
+        if matches!(decision.outcome, Outcome::StaleEpochReject | Outcome::DeauthorizedDrain) {
+            put(out, format_args!(r#","authority_epoch":{}"#, record.epoch));
+        }
+        put(out, format_args!(r#","reason":"{}"}}"#, decision.reason.code()));
+    }
+
+    fn event_id(&self, record: &Record, out: &mut String) {
+        let turn = (record.turn != 0).then_some(record.turn);
+        event::event_id_into(out, &self.session_escaped, record.epoch, turn, record.sequence);
+    }
+}
+
+const fn kind(body: Body) -> &'static str {
+    match body {
+        Body::Signal { .. } => "signal",
+        Body::Decision(_) => "decision",
+        Body::Transition(_) => "transition",
+        Body::Marker { .. } | Body::Plan(_) | Body::AgentState(_) => "marker",
+        Body::Input(_) => "input",
+        Body::Provider { .. } => "provider",
+    }
+}
+
+fn turn_id(out: &mut String, record: &Record) {
+    if record.turn != 0 {
+        out.push_str(r#","turn_id":""#);
+        event::turn_id_into(out, record.turn_epoch, record.turn);
+        out.push('"');
+    }
+}
+
+fn marker(out: &mut String, turn: u32, name: Marker, value: u64) {
+    put(out, format_args!(r#","turn":{turn},"name":"{}","value":{value}"#, name.name()));
+}
+
+fn input(event: Event<Label>, interner: &Interner, out: &mut String) {
+    let name = match event {
+        Event::Lease { .. } => "lease",
+        Event::LeaseLost { .. } => "lease_lost",
+        Event::Start { .. } => "start",
+        Event::Tick => "tick",
+        Event::VoiceActivity { .. } => "voice_activity",
+        Event::Transcript(_) => "transcript",
+        Event::TextMessage { .. } => "text_message",
+        Event::Cancel { .. } => "cancel",
+        Event::GenerationFinished { .. } => "generation_finished",
+        Event::GenerationFailed { .. } => "generation_failed",
+        Event::Playback { .. } => "playback",
+        Event::Connection { .. } => "connection",
+    };
+    put(out, format_args!(r#","name":"{name}""#));
+    match event {
+        Event::Tick => {}
+        Event::Lease { epoch, deadline_us } => {
+            put(out, format_args!(r#","epoch":{epoch},"deadline_us":{deadline_us}"#));
+        }
+        Event::LeaseLost { reason } => {
+            put(out, format_args!(r#","reason":{}"#, quote(interner.text(reason))));
+        }
+        Event::Start { resumed } => put(out, format_args!(r#","resumed":{resumed}"#)),
+        Event::VoiceActivity { media_sample, permille } => {
+            put(out, format_args!(r#","media_sample":{media_sample},"permille":{permille}"#));
+        }
+        Event::Transcript(heard) => put(
+            out,
+            format_args!(
+                concat!(
+                    r#","utterance":{},"revision":{},"words":{},"backchannel":{},"#,
+                    r#""complete":{},"probe":{}"#
+                ),
+                heard.utterance, heard.revision, heard.words, heard.backchannel, heard.complete, heard.probe
+            ),
+        ),
+        Event::TextMessage { reference } => put(out, format_args!(r#","reference":{reference}"#)),
+        Event::Cancel { signal } => put(out, format_args!(r#","signal":"{}""#, signal.name())),
+        Event::GenerationFinished { turn } => put(out, format_args!(r#","turn":{turn}"#)),
+        Event::GenerationFailed { turn, reason } => {
+            let reason = quote(interner.text(reason));
+            put(out, format_args!(r#","turn":{turn},"reason":{reason}"#));
+        }
+        Event::Playback { turn, event, samples } => {
+            let event = event.name();
+            put(out, format_args!(r#","turn":{turn},"event":"{event}","samples":{samples}"#));
+        }
+        Event::Connection { state, reason } => {
+            let reason = quote(interner.text(reason));
+            put(out, format_args!(r#","state":"{}","reason":{reason}"#, state.name()));
+        }
+    }
+}
+
+fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = out.write_fmt(text);
+}
+
+fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

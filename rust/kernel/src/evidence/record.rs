@@ -1,0 +1,96 @@
+//! The evidence record: small and copyable, so that appending never allocates.
+
+use crate::decision::Decision;
+use crate::effect::AgentState;
+use crate::event::EventScope;
+use crate::input::{Event, Modality, ProviderOutcome};
+use crate::names::named_enum;
+use crate::plan::ResolvedTurnPlan;
+use crate::reason::Label;
+use crate::signal::{Emitter, Signal};
+use crate::turn::Transition;
+
+named_enum! {
+    /// A point in time worth keeping that is neither a signal nor a decision.
+    pub enum Marker {
+        OutputHeld => "output_held", OutputReleased => "output_released",
+        FirstOutput => "first_output", LeaseGranted => "lease_granted",
+        LeaseRenewed => "lease_renewed", GateClosed => "gate_closed", PlanFrozen => "plan_frozen",
+        FramesPassed => "frames_passed", UtteranceStarted => "utterance_started",
+        UtteranceProbed => "utterance_probed", UtteranceContinued => "utterance_continued",
+        UtteranceEnded => "utterance_ended", UtteranceDiscarded => "utterance_discarded",
+        AgentState => "agent_state", CancelAccepted => "cancel_accepted",
+        FenceApplied => "fence_applied", CancelIgnored => "cancel_ignored",
+        LateEvent => "late_event", PlanFailed => "plan_failed",
+    }
+}
+
+/// What may be shed first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Shed while less than a quarter of the ring is free.
+    Detail,
+    /// Kept until only the reserve is left.
+    Baseline,
+    /// May use the reserve.
+    Terminal,
+}
+
+/// What is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// A control signal.
+    Signal {
+        /// Which.
+        signal: Signal,
+        /// By whom.
+        emitter: Emitter,
+        /// In which scope.
+        scope: EventScope,
+        /// Why; may be empty where the registry allows it.
+        reason: Label,
+    },
+    /// A decision outcome.
+    Decision(Decision),
+    /// A transition of the turn machine.
+    Transition(Transition),
+    /// A marker with a number.
+    Marker {
+        /// Which.
+        name: Marker,
+        /// Its number.
+        value: u64,
+    },
+    /// The marker of a frozen plan.
+    Plan(ResolvedTurnPlan),
+    /// The marker of a new agent state.
+    AgentState(AgentState),
+    /// An input of the kernel.
+    Input(Event<Label>),
+    /// The outcome of a provider invocation.
+    Provider {
+        /// What the provider does.
+        modality: Modality,
+        /// How the invocation ended.
+        outcome: ProviderOutcome,
+        /// How long it took, microseconds.
+        latency_us: u64,
+    },
+}
+
+/// One evidence record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When, microseconds.
+    pub at_us: u64,
+    /// `runtime_sequence` of signals and decisions, 0 otherwise.
+    pub sequence: u64,
+    /// Epoch at that time.
+    pub epoch: u64,
+    /// Epoch that the turn was opened under.
+    pub turn_epoch: u64,
+    /// The turn, 0 when none.
+    pub turn: u32,
+    /// What.
+    pub body: Body,
+}

@@ -1,0 +1,129 @@
+//! The preallocated ring of Stage A, with a reserve for terminal markers.
+
+use std::collections::VecDeque;
+
+use crate::evidence::record::{Class, Record};
+
+/// Records kept free for terminal markers.
+pub const RESERVE: usize = 16;
+/// Smallest ring.
+pub const MIN_CAPACITY: usize = 256;
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is stored.
+    Stored,
+    /// It was a detail and was shed.
+    Shed,
+    /// It was baseline evidence and there was no room: the turn must not go on.
+    Lost,
+}
+
+/// Stage A.
+#[derive(Clone, Debug)]
+pub struct StageA {
+    records: VecDeque<Record>,
+    capacity: usize,
+    shed: u64,
+    lost: u64,
+}
+
+impl StageA {
+    /// A ring of `capacity` records, at least [`MIN_CAPACITY`].
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        let capacity = capacity.max(MIN_CAPACITY);
+        Self { records: VecDeque::with_capacity(capacity), capacity, shed: 0, lost: 0 }
+    }
+
+    /// Free places.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.capacity - self.records.len()
+    }
+
+    /// Appends, sheds or refuses; never waits and never allocates.
+    #[inline]
+    pub fn append(&mut self, record: Record, class: Class) -> Appended {
+        let free = self.free();
+        let room = match class {
+            Class::Detail => free * 4 >= self.capacity,
+            Class::Baseline => free > RESERVE,
+            Class::Terminal => free > 0,
+        };
+        if room {
+            self.records.push_back(record);
+            return Appended::Stored;
+        }
+        if class == Class::Detail {
+            self.shed += 1;
+            Appended::Shed
+        } else {
+            self.lost += 1;
+            Appended::Lost
+        }
+    }
+
+    /// Takes the oldest record out.
+    pub fn pop(&mut self) -> Option<Record> {
+        self.records.pop_front()
+    }
+
+    /// Detail records shed so far.
+    #[must_use]
+    pub const fn shed(&self) -> u64 {
+        self.shed
+    }
+
+    /// Baseline and terminal records that found no room.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::record::{Body, Marker};
+
+    fn record(value: u64) -> Record {
+        let body = Body::Marker { name: Marker::LateEvent, value };
+        Record { at_us: value, sequence: 0, epoch: 1, turn_epoch: 1, turn: 0, body }
+    }
+
+    #[test]
+    fn details_go_first_then_baseline_and_terminal_markers_last() {
+        let mut stage = StageA::new(0);
+        assert_eq!(stage.free(), MIN_CAPACITY);
+        let mut details = 0;
+        while stage.append(record(details), Class::Detail) == Appended::Stored {
+            details += 1;
+        }
+        assert_eq!(details, 193);
+        assert_eq!((stage.shed(), stage.lost()), (1, 0));
+        while stage.append(record(0), Class::Baseline) == Appended::Stored {}
+        assert_eq!((stage.free(), stage.lost()), (RESERVE, 1));
+        for value in 0..16 {
+            assert_eq!(stage.append(record(value), Class::Terminal), Appended::Stored);
+        }
+        assert_eq!(stage.append(record(0), Class::Terminal), Appended::Lost);
+        assert_eq!(stage.pop(), Some(record(0)));
+        assert_eq!(stage.append(record(0), Class::Terminal), Appended::Stored);
+    }
+
+    #[test]
+    fn a_record_stays_small_and_the_ring_never_grows() {
+        assert!(std::mem::size_of::<Record>() <= 96, "{}", std::mem::size_of::<Record>());
+        let mut stage = StageA::new(256);
+        let allocated = stage.records.capacity();
+        for value in 0..10_000 {
+            stage.append(record(value), Class::Terminal);
+            if value % 3 == 0 {
+                stage.pop();
+            }
+        }
+        assert_eq!(stage.records.capacity(), allocated);
+    }
+}

@@ -1,0 +1,31 @@
+//! The kernel of RSPP: every decision of a voice session as a pure state machine.
+//!
+//! Inputs go into [`session::SessionKernel::step`], evidence is appended, effects come out. There is
+//! no clock, thread, I/O or randomness here, so the same inputs give the same effects and the same
+//! evidence, byte for byte.
+
+#![forbid(unsafe_code)]
+
+pub mod authority;
+pub mod decision;
+pub mod edge;
+pub mod effect;
+pub mod event;
+pub mod evidence;
+pub mod fence;
+pub mod input;
+pub mod interruption;
+mod names;
+pub mod plan;
+pub mod policy;
+pub mod prelude;
+pub mod reason;
+pub mod session;
+pub mod signal;
+pub mod turn;
+
+/// Version of this crate.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// `release` or `debug`.
+pub const BUILD_PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };

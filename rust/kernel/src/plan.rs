@@ -1,0 +1,253 @@
+//! The frozen plan of a turn and its hash.
+//!
+//! The canonical form is one JSON object with sorted keys and no blanks: every section of the policy
+//! as given, and beside them `authority_epoch`, `execution_profile`, `graph_definition_ref`,
+//! `pipeline_version` and `turn_id`. The hash covers all of it; hash and seed are derived from it and
+//! therefore not part of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::event;
+
+/// Why a plan or its template cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanError {
+    /// Field at fault.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl std::fmt::Display for PlanError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {}", self.field, self.message)
+    }
+}
+
+impl std::error::Error for PlanError {}
+
+/// A SHA-256 digest of the canonical plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanHash(pub [u8; 32]);
+
+impl PlanHash {
+    /// Appends the 64 hexadecimal digits.
+    pub fn hex_into(&self, out: &mut String) {
+        for byte in self.0 {
+            let _ = write!(out, "{byte:02x}");
+        }
+    }
+
+    /// The 64 hexadecimal digits.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        let mut out = String::with_capacity(64);
+        self.hex_into(&mut out);
+        out
+    }
+
+    /// The seed of the turn: first 8 bytes, big endian, of SHA-256 of `<hash>|<turn id>`, sign bit masked.
+    #[must_use]
+    pub fn seed(&self, turn_id: &str) -> u64 {
+        let digest = Sha256::digest(format!("{}|{turn_id}", self.hex()));
+        let mut first = [0_u8; 8];
+        first.copy_from_slice(&digest[..8]);
+        u64::from_be_bytes(first) & (u64::MAX >> 1)
+    }
+}
+
+/// A plan that cannot change within its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResolvedTurnPlan {
+    /// Hash of the canonical form.
+    pub hash: PlanHash,
+    /// Seed for everything in the turn that needs one.
+    pub seed: u64,
+}
+
+const RESERVED: [&str; 7] = [
+    "authority_epoch",
+    "execution_profile",
+    "graph_definition_ref",
+    "pipeline_version",
+    "plan_hash",
+    "session_id",
+    "turn_id",
+];
+
+/// What every turn plan of a session shares, rendered once.
+#[derive(Clone, Debug)]
+pub struct PlanTemplate {
+    pipeline_version: String,
+    before_epoch: String,
+    between: String,
+    after_turn: String,
+    unusable: Option<PlanError>,
+}
+
+impl PlanTemplate {
+    /// Renders the shared parts.
+    ///
+    /// # Errors
+    /// `policy_json` is not a JSON object, or it holds a key that the kernel itself writes. An empty
+    /// name is no error here: each turn that would need it is refused with
+    /// `plan_materialization_failed`, which keeps the refusal in the evidence.
+    pub fn new(
+        pipeline_version: &str,
+        graph_definition_ref: &str,
+        execution_profile: &str,
+        policy_json: &str,
+    ) -> Result<Self, PlanError> {
+        let policy: BTreeMap<String, &RawValue> = serde_json::from_str(policy_json).map_err(|error| {
+            PlanError { field: "policy_json", message: format!("must be a JSON object: {error}") }
+        })?;
+        if let Some(reserved) = RESERVED.iter().find(|key| policy.contains_key(**key)) {
+            return Err(PlanError {
+                field: "policy_json",
+                message: format!("must not hold {reserved:?}, which the kernel writes itself"),
+            });
+        }
+        let own = [
+            ("authority_epoch", None),
+            ("execution_profile", Some(execution_profile)),
+            ("graph_definition_ref", Some(graph_definition_ref)),
+            ("pipeline_version", Some(pipeline_version)),
+            ("turn_id", None),
+        ];
+        let mut members: BTreeMap<&str, Option<String>> =
+            policy.iter().map(|(key, value)| (key.as_str(), Some(value.get().to_owned()))).collect();
+        for (key, text) in own {
+            members.insert(key, text.map(|text| serde_json::Value::from(text).to_string()));
+        }
+        let mut parts = vec![String::from("{")];
+        for (index, (key, value)) in members.iter().enumerate() {
+            let part = parts.last_mut().ok_or_else(|| unreachable_part("parts"))?;
+            if index > 0 {
+                part.push(',');
+            }
+            part.push_str(&serde_json::Value::from(*key).to_string());
+            part.push(':');
+            match value {
+                Some(value) => part.push_str(value),
+                None => parts.push(String::new()),
+            }
+        }
+        let mut after_turn = parts.pop().unwrap_or_default();
+        after_turn.push('}');
+        let between = parts.pop().unwrap_or_default();
+        let before_epoch = parts.pop().unwrap_or_default();
+        let unusable = [
+            ("pipeline_version", pipeline_version),
+            ("graph_definition_ref", graph_definition_ref),
+            ("execution_profile", execution_profile),
+        ]
+        .into_iter()
+        .find(|(_, text)| text.is_empty())
+        .map(|(field, _)| PlanError { field, message: String::from("must not be empty") });
+        Ok(Self {
+            pipeline_version: pipeline_version.to_owned(),
+            before_epoch,
+            between,
+            after_turn,
+            unusable,
+        })
+    }
+
+    /// The concrete pipeline version.
+    #[must_use]
+    pub fn pipeline_version(&self) -> &str {
+        &self.pipeline_version
+    }
+
+    /// The canonical form of the plan of one turn.
+    #[must_use]
+    pub fn canonical(&self, epoch: u64, turn_id: &str) -> String {
+        let mut text = String::with_capacity(
+            self.before_epoch.len() + self.between.len() + self.after_turn.len() + turn_id.len() + 24,
+        );
+        text.push_str(&self.before_epoch);
+        let _ = write!(text, "{epoch}");
+        text.push_str(&self.between);
+        text.push_str(&serde_json::Value::from(turn_id).to_string());
+        text.push_str(&self.after_turn);
+        text
+    }
+
+    /// Freezes the plan of one turn.
+    ///
+    /// # Errors
+    /// A required name of the template is empty.
+    pub fn materialize(&self, epoch: u64, turn: u32) -> Result<ResolvedTurnPlan, PlanError> {
+        if let Some(error) = &self.unusable {
+            return Err(error.clone());
+        }
+        let turn_id = event::turn_id(epoch, turn);
+        let hash = PlanHash(Sha256::digest(self.canonical(epoch, &turn_id)).into());
+        Ok(ResolvedTurnPlan { hash, seed: hash.seed(&turn_id) })
+    }
+}
+
+fn unreachable_part(field: &'static str) -> PlanError {
+    PlanError { field, message: String::from("must not be empty") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(policy: &str) -> PlanTemplate {
+        PlanTemplate::new("shop@v1", "graph/voice", "simple", policy).expect("a valid template")
+    }
+
+    #[test]
+    fn the_canonical_form_is_sorted_and_closed() {
+        let template = template(r#"{"budgets":{"turn_budget_ms":5000},"zeta":[1]}"#);
+        assert_eq!(
+            template.canonical(3, "turn-3-1"),
+            concat!(
+                r#"{"authority_epoch":3,"budgets":{"turn_budget_ms":5000},"execution_profile":"simple","#,
+                r#""graph_definition_ref":"graph/voice","pipeline_version":"shop@v1","#,
+                r#""turn_id":"turn-3-1","zeta":[1]}"#
+            )
+        );
+        assert_eq!(self::template("{}").canonical(0, "t").matches(',').count(), 4);
+    }
+
+    #[test]
+    fn every_frozen_field_changes_the_hash() {
+        let base = template("{\"a\":1}").materialize(1, 1).expect("a plan");
+        let others = [
+            template("{\"a\":2}").materialize(1, 1),
+            template("{\"a\":1}").materialize(2, 1),
+            template("{\"a\":1}").materialize(1, 2),
+            PlanTemplate::new("shop@v2", "graph/voice", "simple", "{\"a\":1}")
+                .expect("a template")
+                .materialize(1, 1),
+        ];
+        for other in others {
+            assert_ne!(other.expect("a plan").hash, base.hash);
+        }
+        assert_eq!(template("{\"a\":1}").materialize(1, 1), Ok(base));
+        assert_eq!(base.hash.hex().len(), 64);
+        assert!(base.seed <= u64::MAX >> 1);
+    }
+
+    #[test]
+    fn wrong_policies_are_refused_with_the_field() {
+        for policy in ["", "[]", "1", "{", "{\"turn_id\":\"x\"}", "{\"plan_hash\":1}"] {
+            let error = PlanTemplate::new("v", "g", "p", policy).expect_err("refused");
+            assert_eq!(error.field, "policy_json");
+        }
+    }
+
+    #[test]
+    fn an_empty_name_fails_each_plan_and_not_the_template() {
+        let template = PlanTemplate::new("v", "", "p", "{}").expect("a template");
+        let error = template.materialize(1, 1).expect_err("no plan");
+        assert_eq!(error.field, "graph_definition_ref");
+    }
+}

@@ -1,0 +1,448 @@
+//! One session's kernel: an input goes in, evidence is appended, effects come out.
+//!
+//! `arbiter` opens and ends turns and watches authority; `listening` follows the caller. This file
+//! holds the state, the order within a step, and the gate.
+
+mod arbiter;
+mod listening;
+
+use crate::authority::Authority;
+use crate::decision::Decision;
+use crate::effect::{AgentState, Effect, Intent};
+use crate::event::{EventScope, SequenceAllocator};
+use crate::evidence::json::Context;
+use crate::evidence::record::{Body, Class, Marker, Record};
+use crate::evidence::ring::{Appended, StageA};
+use crate::fence::{Gate, Verdict};
+use crate::input::{Event, Input, Modality, ProviderOutcome};
+use crate::interruption::Burst;
+use crate::plan::PlanTemplate;
+use crate::policy::TurnPolicy;
+use crate::prelude::{self, Prelude};
+use crate::reason::{Interner, Label, Reason};
+use crate::signal::{Emitter, Signal};
+use crate::turn::{Machine, State};
+
+/// The turn that is open.
+#[derive(Clone, Copy, Debug)]
+struct OpenTurn {
+    number: u32,
+    machine: Machine,
+    intent: Intent,
+    finished: bool,
+}
+
+/// Why no further turn may open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drained {
+    Authority,
+    Call,
+}
+
+/// A timer of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    Budget,
+    Release,
+    Prelude(prelude::Timer),
+}
+
+/// What a kernel is created with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Non-empty id of the logical conversation.
+    pub session_id: String,
+    /// Thresholds of turn taking; validated by the caller.
+    pub policy: TurnPolicy,
+    /// What every turn plan shares.
+    pub plan: PlanTemplate,
+    /// Time of creation, microseconds.
+    pub now_us: u64,
+    /// Wall clock at that time, milliseconds.
+    pub wall_clock_ms: u64,
+    /// Records that Stage A keeps.
+    pub evidence_capacity: usize,
+}
+
+/// Every decision of one session. Pure and single-threaded.
+#[derive(Clone, Debug)]
+pub struct SessionKernel {
+    context: Context,
+    policy: TurnPolicy,
+    plan: PlanTemplate,
+    now_us: u64,
+    authority: Authority,
+    gate: Gate,
+    prelude: Prelude,
+    burst: Burst,
+    turn: Option<OpenTurn>,
+    last_turn: u32,
+    /// Epochs by the first turn opened under them, oldest first; the last few suffice for late reports.
+    turn_epochs: Vec<(u32, u64)>,
+    cancelled_turn: u32,
+    started: bool,
+    connection_down: bool,
+    drained: Option<Drained>,
+    stale_reported: Option<u32>,
+    stale_frames: u64,
+    sequences: SequenceAllocator,
+    evidence: StageA,
+    evidence_lost: bool,
+    downgraded: Option<u32>,
+    interner: Interner,
+    effects: Vec<Effect>,
+    delivered: bool,
+    crossings: u64,
+}
+
+const TURN_EPOCHS: usize = 16;
+/// Free places that a turn needs to open: its own baseline beside the reserve.
+const OPENING_ROOM: usize = crate::evidence::ring::RESERVE + 24;
+
+impl SessionKernel {
+    /// A kernel at rest: no lease, no turn, nobody speaking.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            context: Context::new(
+                &settings.session_id,
+                settings.plan.pipeline_version(),
+                settings.now_us,
+                settings.wall_clock_ms,
+            ),
+            policy: settings.policy,
+            plan: settings.plan,
+            now_us: settings.now_us,
+            authority: Authority::default(),
+            gate: Gate::default(),
+            prelude: Prelude::default(),
+            burst: Burst::default(),
+            turn: None,
+            last_turn: 0,
+            turn_epochs: Vec::with_capacity(TURN_EPOCHS),
+            cancelled_turn: 0,
+            started: false,
+            connection_down: false,
+            drained: None,
+            stale_reported: None,
+            stale_frames: 0,
+            sequences: SequenceAllocator::default(),
+            evidence: StageA::new(settings.evidence_capacity),
+            evidence_lost: false,
+            downgraded: None,
+            interner: Interner::default(),
+            effects: Vec::with_capacity(16),
+            delivered: false,
+            crossings: 0,
+        }
+    }
+
+    /// Takes one input and returns what the shell must do, in order.
+    ///
+    /// The order within a step: lease expiry, timers that are due, the input, and both once more for
+    /// what the input made due.
+    pub fn step(&mut self, input: Input<&str>) -> &[Effect] {
+        self.crossings += 1;
+        self.begin();
+        let idle = self.next_deadline_us().is_none_or(|due| due > input.now_us.max(self.now_us));
+        self.now_us = self.now_us.max(input.now_us);
+        self.note(input.event, idle);
+        self.expire();
+        self.fire_timers();
+        self.apply(input.event);
+        self.expire();
+        self.fire_timers();
+        self.check_evidence();
+        self.delivered = true;
+        &self.effects
+    }
+
+    /// The egress gate: may this frame leave now? Allocates nothing.
+    #[inline]
+    pub fn frame(&mut self, now_us: u64, turn: u32, epoch: u64, sequence: u64, samples: u64) -> Verdict {
+        self.crossings += 1;
+        self.now_us = self.now_us.max(now_us);
+        if self.authority.drained() || self.authority.expired(self.now_us) {
+            return self.refuse_expired();
+        }
+        if epoch != self.authority.epoch() {
+            return self.refuse_stale();
+        }
+        let verdict = self.gate.check(turn, sequence, samples, self.now_us);
+        if verdict == Verdict::Pass && self.gate.frames() == 1 {
+            return self.first_output(turn);
+        }
+        verdict
+    }
+
+    /// Records one provider invocation. Effects wait for the next step.
+    pub fn provider_outcome(
+        &mut self,
+        now_us: u64,
+        turn: u32,
+        modality: Modality,
+        outcome: ProviderOutcome,
+        latency_us: u64,
+    ) {
+        self.crossings += 1;
+        self.now_us = self.now_us.max(now_us);
+        self.record(Class::Detail, turn, 0, Body::Provider { modality, outcome, latency_us });
+    }
+
+    #[cold]
+    fn refuse_expired(&mut self) -> Verdict {
+        if self.drained.is_none() {
+            self.begin();
+            self.expire();
+        }
+        Verdict::LeaseExpired
+    }
+
+    #[cold]
+    fn refuse_stale(&mut self) -> Verdict {
+        self.stale_frames += 1;
+        let open = self.open_turn();
+        if self.stale_reported != Some(open) {
+            self.stale_reported = Some(open);
+            self.stale_epoch(open);
+        }
+        Verdict::StaleEpoch
+    }
+
+    #[cold]
+    fn first_output(&mut self, turn: u32) -> Verdict {
+        self.begin();
+        self.marker(Class::Baseline, turn, Marker::FirstOutput, 0);
+        self.signal_turn(Class::Baseline, turn, Signal::OutputAccepted, Emitter::Rk22, Label::Empty);
+        if self.evidence_lost {
+            // Evidence comes before its effect: without it the first frame may not leave.
+            self.check_evidence();
+            return Verdict::Fenced;
+        }
+        self.agent_state(AgentState::Speaking);
+        Verdict::Pass
+    }
+
+    fn apply(&mut self, event: Event<&str>) {
+        match event {
+            Event::Tick => {}
+            Event::Lease { epoch, deadline_us } => self.lease(epoch, deadline_us),
+            Event::LeaseLost { reason } => {
+                let reason = if reason.is_empty() { Reason::LeaseDeauthorized.code() } else { reason };
+                let label = self.interner.label(reason);
+                self.drain_authority(label);
+            }
+            Event::Start { resumed } => self.start(resumed),
+            Event::VoiceActivity { permille, media_sample } => self.window(permille, media_sample),
+            Event::Transcript(transcript) => self.transcript(transcript),
+            Event::TextMessage { reference } => self.propose(Intent::Text, reference),
+            Event::Cancel { signal } => self.cancel(signal),
+            Event::GenerationFinished { turn } => self.generation_finished(turn),
+            Event::GenerationFailed { turn, reason } => self.generation_failed(turn, reason),
+            Event::Playback { turn, event, .. } => self.playback(turn, event),
+            Event::Connection { state, reason } => self.connection(state, reason),
+        }
+    }
+
+    /// The earliest timer of the session and what it is for.
+    fn next_timer(&self) -> Option<(u64, Timer)> {
+        if self.drained.is_some() {
+            return None;
+        }
+        let spoken = self
+            .prelude
+            .due(&self.policy, self.turn.is_some())
+            .map(|(due, timer)| (due, Timer::Prelude(timer)));
+        let release = self.release_due_us().map(|due| (due, Timer::Release));
+        let budget = self.budget_due_us().map(|due| (due, Timer::Budget));
+        // A probe that is due together with a release goes first: its answer may be worth the wait.
+        [spoken, release, budget].into_iter().flatten().min_by_key(|(due, _)| *due)
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some((due, timer)) = self.next_timer() {
+            if due > self.now_us {
+                break;
+            }
+            match timer {
+                Timer::Budget => self.budget_exhausted(),
+                Timer::Release => self.release_speech(),
+                Timer::Prelude(timer) => self.prelude_timer(timer),
+            }
+        }
+    }
+
+    /// Starts collecting effects; those of a frame that nobody has taken yet stay in front.
+    fn begin(&mut self) {
+        if self.delivered {
+            self.effects.clear();
+            self.delivered = false;
+        }
+    }
+
+    fn open_turn(&self) -> u32 {
+        self.turn.map_or(0, |turn| turn.number)
+    }
+
+    fn note(&mut self, event: Event<&str>, idle: bool) {
+        let event = event.map(|word| self.interner.label(word));
+        let (class, body) = match event {
+            Event::Tick if idle => return,
+            Event::VoiceActivity { .. } | Event::Transcript(_) => (Class::Detail, Body::Input(event)),
+            Event::Lease { epoch, .. } if epoch == self.authority.epoch() => {
+                (Class::Detail, Body::Input(event))
+            }
+            _ => (Class::Baseline, Body::Input(event)),
+        };
+        self.record(class, self.open_turn(), 0, body);
+    }
+
+    fn record(&mut self, class: Class, turn: u32, sequence: u64, body: Body) {
+        let record = Record {
+            at_us: self.now_us,
+            sequence,
+            epoch: self.authority.epoch(),
+            turn_epoch: self.epoch_of(turn),
+            turn,
+            body,
+        };
+        match self.evidence.append(record, class) {
+            Appended::Stored => {}
+            Appended::Lost => self.evidence_lost = true,
+            Appended::Shed => self.downgrade(),
+        }
+    }
+
+    /// Says once per turn, or once while none is open, that details are being shed.
+    fn downgrade(&mut self) {
+        let turn = self.open_turn();
+        if self.downgraded == Some(turn) {
+            return;
+        }
+        self.downgraded = Some(turn);
+        let reason = Label::Known(Reason::StageADetailOverflow);
+        let (signal, emitter) = (Signal::RecordingLevelDowngraded, Emitter::Or02);
+        if turn == 0 {
+            self.signal_session(Class::Baseline, signal, emitter, reason);
+        } else {
+            self.signal_turn(Class::Baseline, turn, signal, emitter, reason);
+        }
+    }
+
+    fn epoch_of(&self, turn: u32) -> u64 {
+        self.turn_epochs
+            .iter()
+            .rev()
+            .find(|(first, _)| *first <= turn)
+            .map_or(self.authority.epoch(), |(_, epoch)| *epoch)
+    }
+
+    fn marker(&mut self, class: Class, turn: u32, name: Marker, value: u64) {
+        self.record(class, turn, 0, Body::Marker { name, value });
+    }
+
+    fn signal_turn(&mut self, class: Class, turn: u32, signal: Signal, emitter: Emitter, reason: Label) {
+        self.signal(class, turn, EventScope::Turn, signal, emitter, reason);
+    }
+
+    fn signal_session(&mut self, class: Class, signal: Signal, emitter: Emitter, reason: Label) {
+        self.signal(class, 0, EventScope::Session, signal, emitter, reason);
+    }
+
+    fn signal(
+        &mut self,
+        class: Class,
+        turn: u32,
+        scope: EventScope,
+        signal: Signal,
+        emitter: Emitter,
+        reason: Label,
+    ) {
+        debug_assert!(signal.legal(emitter, scope, reason != Label::Empty), "{signal:?}");
+        let sequence = self.sequences.allocate();
+        self.record(class, turn, sequence, Body::Signal { signal, emitter, scope, reason });
+    }
+
+    fn decide(&mut self, class: Class, turn: u32, decision: Decision) {
+        debug_assert!(decision.legal(turn != 0), "{decision:?}");
+        let sequence = self.sequences.allocate();
+        self.record(class, turn, sequence, Body::Decision(decision));
+    }
+
+    fn agent_state(&mut self, state: AgentState) {
+        self.record(Class::Baseline, self.open_turn(), 0, Body::AgentState(state));
+        self.effects.push(Effect::AgentState { state });
+    }
+
+    /// When a tick is due if no other input comes first.
+    #[must_use]
+    pub fn next_deadline_us(&self) -> Option<u64> {
+        if !self.delivered && !self.effects.is_empty() {
+            return Some(self.now_us);
+        }
+        let timer = self.next_timer().map(|(due, _)| due);
+        [self.authority.deadline_us(), timer].into_iter().flatten().min()
+    }
+
+    /// Number of the open turn, 0 when none is.
+    #[must_use]
+    pub fn turn(&self) -> u32 {
+        self.open_turn()
+    }
+
+    /// State of the turn machine.
+    #[must_use]
+    pub fn turn_state(&self) -> State {
+        self.turn.map_or(State::Idle, |turn| turn.machine.state())
+    }
+
+    /// Epoch of the lease, 0 before the first.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.authority.epoch()
+    }
+
+    /// Whether the voice is held.
+    #[must_use]
+    pub const fn held(&self) -> bool {
+        self.gate.held()
+    }
+
+    /// Whether authority or the call is gone for good.
+    #[must_use]
+    pub const fn drained(&self) -> bool {
+        self.authority.drained()
+    }
+
+    /// Calls of `step`, `frame` and `drain_evidence`.
+    #[must_use]
+    pub const fn crossings(&self) -> u64 {
+        self.crossings
+    }
+
+    /// Frames refused because of another epoch.
+    #[must_use]
+    pub const fn stale_frames(&self) -> u64 {
+        self.stale_frames
+    }
+
+    /// Detail records shed because Stage A was full.
+    #[must_use]
+    pub const fn evidence_dropped(&self) -> u64 {
+        self.evidence.shed()
+    }
+
+    /// Takes up to `limit` records out of Stage A, each passed on as one JSON object.
+    pub fn drain_evidence(&mut self, limit: usize, mut take: impl FnMut(&str)) {
+        self.crossings += 1;
+        let mut line = String::with_capacity(512);
+        for _ in 0..limit {
+            let Some(record) = self.evidence.pop() else {
+                break;
+            };
+            line.clear();
+            self.context.render(&record, &self.interner, &mut line);
+            take(&line);
+        }
+    }
+}
