@@ -80,6 +80,11 @@ class RecognitionNode:
         """The open utterance, 0 when none is."""
         return self._utterance
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a probe has not been answered yet."""
+        return self._probe_at >= 0
+
     def start(self, utterance: int, lead_in: Pcm) -> None:
         """An utterance begins; ``lead_in`` is the audio just before and up to now."""
         self._utterance, self._revision = utterance, 0

@@ -15,8 +15,11 @@ from rspp.session.virtual_time import VirtualClock, VirtualTimeLoop
 from rspp.transports.loopback import LoopbackCaller, LoopbackTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rspp.contracts.ports import Clock, Offloader
     from rspp.pipeline.spec import PipelineSpec
+    from rspp.providers.registry import Providers
 
 LEASE_MS = 4_000
 
@@ -27,8 +30,18 @@ async def loopback_call(
     *,
     session_id: str,
     timeline: Timeline | None = None,
+    providers: Providers | None = None,
+    on_session: Callable[[Session], None] | None = None,
 ) -> Session:
     """Hold a call with a caller of this process and return the ended session.
+
+    Args:
+        caller: the other party.
+        spec: the pipeline.
+        session_id: id of the conversation.
+        timeline: takes the evidence.
+        providers: open providers to use instead of the pipeline's own.
+        on_session: called with the session before the call begins.
 
     In a virtual-time loop providers run inline and the call takes no real waiting; in any other loop
     it takes as long as it lasts.
@@ -49,12 +62,18 @@ async def loopback_call(
         session_id=session_id,
         spec=spec,
         transport=LoopbackTransport(caller),
-        providers=await open_providers(spec, offloader),
+        providers=providers or await open_providers(spec, offloader),
         store=store,
         lease=lease,
         clock=clock,
         offloader=offloader,
         timeline=timeline,
     )
-    await session.run()
+    if on_session is not None:
+        on_session(session)
+    try:
+        await session.run()
+    finally:
+        store.close()
+        offloader.close()
     return session

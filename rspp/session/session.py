@@ -470,6 +470,8 @@ class Session:
             self.end("drained")
 
     def _end_utterance(self, utterance: int, *, used: bool) -> None:
+        if self._recognition.waiting:
+            self._recognition_failed = True
         self._recognition.end(utterance)
         text = self._hypothesis.text
         if text:

@@ -55,6 +55,7 @@ class LoopbackTransport:
         self._queue: deque[tuple[int, Pcm]] = deque()
         self._queue_end = 0
         self._started_s = 0.0
+        self._position = 0
         self._task: asyncio.Task[None] | None = None
 
     async def connect(self, sink: TransportSink) -> None:
@@ -112,14 +113,16 @@ class LoopbackTransport:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+            if self._position < self._now():
+                self._caller.hear(self._played(self._position, self._position + OUTPUT_TICK_SAMPLES))
 
     async def _exchange(self, sink: TransportSink) -> None:
         loop = asyncio.get_running_loop()
-        position = 0
         while True:
-            position += OUTPUT_TICK_SAMPLES
-            await asyncio.sleep(self._started_s + position / OUTPUT_RATE_HZ - loop.time())
-            self._caller.hear(self._played(position - OUTPUT_TICK_SAMPLES, position))
+            end = self._position + OUTPUT_TICK_SAMPLES
+            await asyncio.sleep(self._started_s + end / OUTPUT_RATE_HZ - loop.time())
+            self._caller.hear(self._played(self._position, end))
+            self._position = end
             pcm = self._caller.speak()
             if pcm is None:
                 sink.on_connection("ended", "caller_left")
