@@ -265,7 +265,7 @@ def _wanted(kind: inspect.Type) -> tuple[str, str]:
 def _within(value: float, kind: inspect.IntType | inspect.FloatType) -> bool:
     low = -math.inf if kind.ge is None else kind.ge
     high = math.inf if kind.le is None else kind.le
-    return math.isfinite(value) and low <= value <= high
+    return low <= value <= high
 
 
 def _kind(node: Node) -> str:

@@ -77,7 +77,7 @@ def load_pipeline(path: Path) -> PipelineSpec:
             hint="check the path and the file's permissions",
         ) from error
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         if len(content) > MAX_BYTES:
             text = content.decode("utf-8", "replace")

@@ -249,8 +249,9 @@ def test_the_version_is_answered_before_anything_heavy_is_imported() -> None:
     assert min(taken) < 0.3
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
-    process = started(["schema"])
+@pytest.mark.parametrize("arguments", [["schema"], ["validate-pipeline", str(EXAMPLE)], ["--version"]])
+def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
+    process = started(arguments)
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None

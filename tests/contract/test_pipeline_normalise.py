@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rspp import _kernel
 from rspp.pipeline.loader import parse_pipeline
 from rspp.pipeline.normalise import (
     canonical_json,
@@ -171,3 +172,10 @@ def test_a_fraction_never_gets_into_a_plan() -> None:
 @given(st.integers(10, 990))
 def test_probabilities_survive_as_integers_per_thousand(thousandths: int) -> None:
     assert permille(thousandths / 1000) == thousandths
+    assert permille((thousandths - 0.4) / 1000) == thousandths
+
+
+def test_the_kernel_takes_what_it_is_told() -> None:
+    spec = parse_pipeline(TEXT, "f")
+    assert isinstance(_kernel.TurnPolicy(**turn_policy(spec)), _kernel.TurnPolicy)
+    assert isinstance(_kernel.PlanTemplate(**plan_template(spec)), _kernel.PlanTemplate)

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,6 +135,8 @@ def test_a_guessed_token_is_worth_nothing(store: SqliteLeaseStore) -> None:
     forged = Lease(
         session_id="s", epoch=1, token="0" * 32, holder="one", ttl_ms=TTL_MS, deadline_us=lease.deadline_us
     )
+    with pytest.raises(LeaseLostError):
+        store.renew(msgspec.structs.replace(lease, epoch=2))
     with pytest.raises(LeaseLostError) as caught:
         store.renew(forged)
     assert caught.value.reason == "lease_deauthorized"

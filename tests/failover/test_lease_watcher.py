@@ -120,7 +120,10 @@ def test_a_store_that_keeps_failing_costs_the_lease_at_the_local_deadline() -> N
         scene.store.failing = True
         await asyncio.sleep(30)
         assert scene.watcher.lost
+        scene.store.failing = False
         assert not await scene.watcher.release()
+        # Given back it would be forgotten; as an orphan it is found by whoever takes over.
+        assert [orphan.session_id for orphan in scene.store.orphans()] == ["s"]
 
     scene = play(script)
     assert scene.lost == [(3750, "lease_expired")]
