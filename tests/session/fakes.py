@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from rspp.contracts.errors import ProviderError
 from rspp.contracts.media import Pcm, SpeechChunk, WordMark
 from rspp.contracts.ports import Hypothesis, Message, ResponseDelta
 from rspp.pipeline.spec import PipelineSpec
 from rspp.providers.registry import Providers
 from rspp.runtime.loopback_call import loopback_call
-from rspp.session.session import Session
 from rspp.session.virtual_time import run_virtual
 from rspp.transports.loopback import INPUT_TICK_SAMPLES, OUTPUT_TICK_SAMPLES, TICK_MS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from rspp.contracts.errors import ProviderError
+    from rspp.session.session import Session
 
 WORD_SAMPLES = 6_000
 """Each word of the fake voice lasts 250 ms."""
