@@ -35,6 +35,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
         ttl_ms: how long each grant or renewal lasts in the store.
         deadline_us: local deadline on the boot-time clock, the margin already taken off.
         metadata: what a successor needs to take over, such as the room.
+        resumed: the holder before this one vanished without giving the lease back, so its call is taken
+            over; stays through renewals.
     """
 
     session_id: str
@@ -44,6 +46,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     ttl_ms: int
     deadline_us: int
     metadata: dict[str, str] = {}
+    resumed: bool = False
 
     def __repr__(self) -> str:
         """Name the lease without its token."""
@@ -134,7 +137,7 @@ class LeaseStore(Protocol):
         ...
 
     def orphans(self, limit: int = 100) -> list[Orphan]:
-        """Return sessions whose lease ran out unreleased, longest ago first.
+        """Return sessions whose lease ran out unreleased, the latest first.
 
         Raises:
             LeaseStoreError: the store cannot be used.

@@ -183,11 +183,41 @@ def test_orphans_are_sessions_whose_holder_vanished(store: SqliteLeaseStore, clo
     take(store, session="alive")
     clock.forward(2000)
     orphans = store.orphans()
-    assert [(orphan.session_id, orphan.expired_ms) for orphan in orphans] == [("first", 500), ("second", 0)]
+    assert [(orphan.session_id, orphan.expired_ms) for orphan in orphans] == [("second", 0), ("first", 500)]
     assert (orphans[0].holder, orphans[0].metadata) == ("one", {"room": "r"})
-    assert [orphan.session_id for orphan in store.orphans(limit=1)] == ["first"]
+    assert [orphan.session_id for orphan in store.orphans(limit=1)] == ["second"]
     take(store, "two", "first")
     assert [orphan.session_id for orphan in store.orphans()] == ["second"]
+
+
+def test_calls_that_can_be_saved_come_before_those_of_an_earlier_boot(path: Path, clock: FakeClock) -> None:
+    with contextlib.closing(SqliteLeaseStore(path, clock, boot_id="boot-1")) as before:
+        for number in range(5):
+            take(before, session=f"old-{number}")
+    with contextlib.closing(SqliteLeaseStore(path, clock, boot_id="boot-2")) as after:
+        take(after, session="fresh")
+        clock.forward(TTL_MS)
+        assert [orphan.session_id for orphan in after.orphans(limit=2)] == ["fresh", "old-0"]
+
+
+def test_a_grant_tells_whether_a_call_is_taken_over(store: SqliteLeaseStore, clock: FakeClock) -> None:
+    first = take(store)
+    assert not first.resumed
+    clock.forward(TTL_MS)
+    second = take(store, "two")
+    assert second.resumed
+    assert store.renew(second).resumed
+    store.release(second)
+    assert not take(store, "three").resumed
+
+
+def test_orphans_are_found_without_reading_every_session_there_ever_was(store: SqliteLeaseStore) -> None:
+    assert store._connection is not None
+    plan = store._connection.execute(
+        "EXPLAIN QUERY PLAN SELECT session_id FROM lease "
+        "WHERE released = 0 AND (boot_id <> 'b' OR expires_us <= 1)"
+    ).fetchall()
+    assert "USING INDEX unreleased" in plan[0][3]
 
 
 def test_epochs_outlive_the_process_and_the_file_is_private(path: Path, clock: FakeClock) -> None:
