@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from rspp.contracts.ports import Clock, Message, Responder, ResponseDelta, Synthesizer
+from rspp.contracts.ports import ResponseDelta
 from rspp.nodes.segmenter import Segmenter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from rspp.contracts.media import SpeechChunk
+    from rspp.contracts.ports import Clock, Message, Responder, Synthesizer
     from rspp.nodes.playout import PlayoutNode
     from rspp.session.spoken import SpokenTurn
+
+T = TypeVar("T")
 
 
 class ReplyListener(Protocol):
@@ -26,6 +30,37 @@ class ReplyListener(Protocol):
     def provider_finished(self, turn: int, modality: str, outcome: str, first_us: int, total_us: int) -> None:
         """A provider invocation ended: latency to its first result and in all, microseconds."""
         ...
+
+
+class Timed(AsyncIterator[T]):
+    """Counts the time that a provider takes, without the time its listener takes.
+
+    Args:
+        results: what the provider streams.
+        clock: to count with.
+    """
+
+    def __init__(self, results: AsyncIterator[T], clock: Clock) -> None:
+        self._results = results
+        self._clock = clock
+        self.first_us = -1
+        """Microseconds to the first result, -1 before it."""
+        self.total_us = 0
+        """Microseconds spent waiting for results."""
+
+    async def __anext__(self) -> T:
+        started = self._clock.now_us()
+        try:
+            return await anext(self._results)
+        finally:
+            self.total_us += self._clock.now_us() - started
+            if self.first_us < 0:
+                self.first_us = self.total_us
+
+    async def aclose(self) -> None:
+        """Cancel the provider's call."""
+        if isinstance(self._results, AsyncGenerator):
+            await self._results.aclose()
 
 
 class FixedResponder:
@@ -78,18 +113,14 @@ async def speak_reply(
         ProviderError: a provider failed; what was queued stays queued.
     """
     segmenter = Segmenter()
-    started = clock.now_us()
-    first_us = -1
-    async with aclosing(responder.respond(history)) as deltas:  # type: ignore[type-var]
+    async with aclosing(Timed(responder.respond(history), clock)) as deltas:
         async for delta in deltas:
-            if first_us < 0:
-                first_us = clock.now_us() - started
             if delta.action:
                 on_action(delta.action)
             for segment in segmenter.push(delta.text):
                 if not await _speak(turn, segment, synthesizer, playout, spoken, clock, listener):
                     return
-    listener.provider_finished(turn, "llm", "success", first_us, clock.now_us() - started)
+    listener.provider_finished(turn, "llm", "success", deltas.first_us, deltas.total_us)
     for segment in segmenter.flush():
         if not await _speak(turn, segment, synthesizer, playout, spoken, clock, listener):
             return
@@ -108,15 +139,11 @@ async def _speak(
     """Speak one segment; false when the turn is over."""
     spoken.begin_segment(text)
     listener.segment_started(turn, text)
-    started = clock.now_us()
-    first_us = -1
-    async with aclosing(synthesizer.synthesize(text)) as chunks:  # type: ignore[type-var]
+    async with aclosing(Timed(synthesizer.synthesize(text), clock)) as chunks:
         async for chunk in chunks:
-            if first_us < 0:
-                first_us = clock.now_us() - started
             spoken.add(len(chunk.pcm), chunk.words)
             if not await playout.put(turn, chunk.pcm):
                 return False
     spoken.end_segment()
-    listener.provider_finished(turn, "tts", "success", first_us, clock.now_us() - started)
+    listener.provider_finished(turn, "tts", "success", chunks.first_us, chunks.total_us)
     return True

@@ -17,7 +17,7 @@ from rspp.transports.loopback import LoopbackCaller, LoopbackTransport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rspp.contracts.ports import Clock, Offloader
+    from rspp.contracts.ports import Clock
     from rspp.pipeline.spec import PipelineSpec
     from rspp.providers.registry import Providers
 
@@ -49,7 +49,7 @@ async def loopback_call(
     virtual = isinstance(asyncio.get_running_loop(), VirtualTimeLoop)
     if virtual:
         clock: Clock = VirtualClock()
-        offloader: Offloader = InlineOffloader()
+        offloader: InlineOffloader | ThreadOffloader = InlineOffloader()
     else:
         from rspp.authority.clock import BootClock
 

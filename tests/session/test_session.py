@@ -140,7 +140,7 @@ def test_a_chat_text_interrupts_and_is_answered() -> None:
 
 def test_the_reply_may_hang_up_once_it_was_heard() -> None:
     call = world([ask()], 20_000)
-    call.responder._reply = lambda history: "bye now. <hang_up>"  # type: ignore[method-assign]
+    call.responder._reply = lambda history: "bye now. <hang_up>"
     session = call.hold()
     assert session.reason == "hang_up"
     voice = call.caller.voice
@@ -177,7 +177,7 @@ def test_a_failing_voice_still_tells_the_caller() -> None:
 def test_a_responder_that_hangs_in_the_middle_is_given_up() -> None:
     call = world([ask()], 14_000, failure_notice="sorry again.", budget={"stall_ms": 1_000})
     call.responder.hang_after_words = 3
-    call.responder._reply = lambda history: "one two. three four five"  # type: ignore[method-assign]
+    call.responder._reply = lambda history: "one two. three four five"
     call.hold()
     assert ("abort", "node_timeout_or_failure") in call.timeline.signals("abort")
     assert call.responder.closed == 1
