@@ -1,1 +1,149 @@
-fn main() {}
+//! Costs of the kernel's hot paths: one step, one frame at the gate, one evidence record, one edge hop.
+//!
+//! `cargo bench -p rspp-kernel`. The percentiles of `step` are printed after criterion's figures,
+//! because a mean hides what a caller hears.
+
+#![allow(missing_docs)] // criterion's macros make undocumented items
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, clippy::print_stdout)] // a bench reads the clock and prints
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use criterion::{criterion_group, Criterion};
+use rspp_kernel::edge::buffer::{Bounds, EdgeBuffer, Strategy};
+use rspp_kernel::evidence::record::{Body, Class, Marker, Record};
+use rspp_kernel::evidence::ring::StageA;
+use rspp_kernel::fence::Verdict;
+use rspp_kernel::input::{Event, Input};
+use rspp_kernel::plan::PlanTemplate;
+use rspp_kernel::policy::TurnPolicy;
+use rspp_kernel::session::{SessionKernel, Settings};
+
+const WINDOW_US: u64 = 32_000;
+/// Samples of the percentile run: enough for a stable 99.9th.
+const SAMPLES: usize = 200_000;
+
+fn kernel() -> SessionKernel {
+    let policy_json = format!(r#"{{"budgets":{{"padding":"{}"}}}}"#, "x".repeat(2000));
+    let plan = PlanTemplate::new("bench@v1", "graph/voice", "simple", &policy_json).expect("a template");
+    let mut kernel = SessionKernel::new(Settings {
+        session_id: String::from("bench"),
+        policy: TurnPolicy::default(),
+        plan,
+        now_us: 0,
+        wall_clock_ms: 0,
+        evidence_capacity: 4096,
+    });
+    kernel.step(Input { now_us: 0, event: Event::Lease { epoch: 1, deadline_us: 1 << 60 } });
+    kernel.step(Input { now_us: 0, event: Event::Start { resumed: false } });
+    kernel
+}
+
+fn drain(kernel: &mut SessionKernel) {
+    kernel.drain_evidence(usize::MAX, |line| {
+        black_box(line);
+    });
+}
+
+/// A call in small: silence, speech, a turn, its frames, its end. Returns the input at `index`.
+fn call(index: usize) -> Event<&'static str> {
+    let turn = u32::try_from(index / 100 + 1).expect("few turns");
+    match index % 100 {
+        0 => Event::TextMessage { reference: turn },
+        99 => Event::GenerationFinished { turn },
+        place => {
+            let permille = if (30..33).contains(&place) { 900 } else { 20 };
+            Event::VoiceActivity { media_sample: index as u64 * 512, permille }
+        }
+    }
+}
+
+fn step(criterion: &mut Criterion) {
+    let mut kernel = kernel();
+    let mut now_us = 0;
+    criterion.bench_function("step: voice activity window", |bencher| {
+        bencher.iter(|| {
+            now_us += WINDOW_US;
+            let event = Event::VoiceActivity { media_sample: now_us, permille: 20 };
+            black_box(kernel.step(Input { now_us, event }).len());
+            if now_us % (1024 * WINDOW_US) == 0 {
+                drain(&mut kernel);
+            }
+        });
+    });
+}
+
+fn gate(criterion: &mut Criterion) {
+    let mut kernel = kernel();
+    kernel.step(Input { now_us: 0, event: Event::TextMessage { reference: 1 } });
+    let mut sequence = 0;
+    criterion.bench_function("gate: frame that passes", |bencher| {
+        bencher.iter(|| {
+            sequence += 1;
+            let verdict = kernel.frame(sequence, 1, 1, sequence, 480);
+            debug_assert_eq!(verdict, Verdict::Pass);
+            black_box(verdict)
+        });
+    });
+}
+
+fn evidence(criterion: &mut Criterion) {
+    let mut stage = StageA::new(4096);
+    let body = Body::Marker { name: Marker::LateEvent, value: 1 };
+    let record = Record { at_us: 1, sequence: 0, epoch: 1, turn_epoch: 1, turn: 1, body };
+    criterion.bench_function("evidence: append and take", |bencher| {
+        bencher.iter(|| {
+            black_box(stage.append(black_box(record), Class::Baseline));
+            black_box(stage.pop())
+        });
+    });
+}
+
+fn edge(criterion: &mut Criterion) {
+    let bounds = Bounds { max_items: 64, max_ms: 2000, max_bytes: 1 << 20, high_items: 48, low_items: 24 };
+    let mut edge = EdgeBuffer::new(Strategy::Block, bounds).expect("valid bounds");
+    criterion.bench_function("edge: one hop", |bencher| {
+        bencher.iter(|| {
+            black_box(edge.put(black_box(7_u64), 1, 20_000, 960));
+            black_box(edge.get())
+        });
+    });
+}
+
+fn percentiles() {
+    let mut kernel = kernel();
+    let mut nanoseconds = Vec::with_capacity(SAMPLES);
+    let mut now_us = 0;
+    for index in 0..SAMPLES {
+        now_us += WINDOW_US;
+        let input = Input { now_us, event: call(index) };
+        let before = Instant::now();
+        black_box(kernel.step(black_box(input)).len());
+        nanoseconds.push(before.elapsed().as_nanos());
+        if index % 256 == 0 {
+            drain(&mut kernel);
+        }
+    }
+    assert_eq!(kernel.evidence_dropped(), 0, "the run must not shed");
+    nanoseconds.sort_unstable();
+    for (name, place) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let index = ((SAMPLES - 1) as f64 * place) as usize;
+        println!(
+            "step over a call, one turn in 100 inputs, clock reading included: {name} {} ns",
+            nanoseconds[index]
+        );
+    }
+}
+
+criterion_group!(benches, step, gate, evidence, edge);
+
+fn main() {
+    if cfg!(debug_assertions) {
+        println!("figures of a debug build mean nothing: run `cargo bench -p rspp-kernel`");
+        std::process::exit(2);
+    }
+    benches();
+    percentiles();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -291,3 +291,155 @@ impl Prelude {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW_US: u64 = 32_000;
+
+    struct Caller {
+        prelude: Prelude,
+        policy: TurnPolicy,
+        now_us: u64,
+    }
+
+    impl Caller {
+        fn new() -> Self {
+            Self { prelude: Prelude::default(), policy: TurnPolicy::default(), now_us: 1_000_000 }
+        }
+
+        fn hear(&mut self, permille: u16) -> Heard {
+            self.now_us += WINDOW_US;
+            self.prelude.window(self.now_us, permille, &self.policy)
+        }
+
+        fn due(&self) -> Option<(u64, Timer)> {
+            self.prelude.due(&self.policy, false)
+        }
+
+        fn answer(&mut self, words: u32, backchannel: bool, complete: bool) -> Option<Hypothesis> {
+            self.say(words, backchannel, complete, true)
+        }
+
+        fn say(&mut self, words: u32, backchannel: bool, complete: bool, probe: bool) -> Option<Hypothesis> {
+            let (utterance, revision) = (self.prelude.utterance, self.prelude.revision);
+            let transcript = Transcript { utterance, revision, words, backchannel, complete, probe };
+            self.prelude.transcript(transcript)
+        }
+    }
+
+    #[test]
+    fn speech_starts_at_one_mark_and_ends_below_the_other() {
+        let mut caller = Caller::new();
+        assert_eq!(caller.hear(499), Heard::Nothing);
+        assert_eq!(caller.prelude.activity(), Activity::Quiet);
+        assert_eq!(caller.hear(500), Heard::Started);
+        assert_eq!(caller.hear(350), Heard::Nothing);
+        assert_eq!(caller.prelude.last_speech_us(), caller.now_us);
+        assert_eq!(caller.hear(349), Heard::Nothing);
+        assert_eq!(caller.prelude.activity(), Activity::Pause);
+        assert_eq!(caller.prelude.last_speech_us(), caller.now_us - WINDOW_US);
+        assert_eq!(caller.hear(499), Heard::Nothing);
+        assert_eq!(caller.hear(500), Heard::Resumed { continued: false });
+    }
+
+    #[test]
+    fn a_probe_follows_the_pause_and_speech_makes_its_answer_void() {
+        let mut caller = Caller::new();
+        caller.hear(900);
+        let last = caller.now_us;
+        caller.hear(0);
+        assert_eq!(caller.due(), Some((last + 90_000, Timer::Probe)));
+        assert_eq!(caller.answer(2, false, true), None);
+        assert_eq!(caller.prelude.probe(), 1);
+        assert_eq!(caller.due(), Some((last + 2_500_000, Timer::End)));
+        assert!(caller.answer(2, false, false).is_some());
+        assert_eq!(caller.due(), Some((last + 1_500_000, Timer::End)));
+        assert_eq!(caller.hear(900), Heard::Resumed { continued: true });
+        assert_eq!(caller.prelude.hypothesis, Hypothesis::default());
+        let stale = Transcript {
+            utterance: 1,
+            revision: 0,
+            words: 9,
+            backchannel: false,
+            complete: true,
+            probe: true,
+        };
+        assert_eq!(caller.prelude.transcript(stale), None);
+    }
+
+    #[test]
+    fn the_wait_depends_on_the_words() {
+        for (words, backchannel, complete, active, wait_ms) in [
+            (3, false, true, false, 180),
+            (3, false, false, false, 1500),
+            (0, false, false, false, 180),
+            (1, true, false, true, 180),
+            (1, true, false, false, 1500),
+        ] {
+            let mut caller = Caller::new();
+            caller.hear(900);
+            let last = caller.now_us;
+            caller.hear(0);
+            caller.prelude.probe();
+            caller.answer(words, backchannel, complete);
+            let due = caller.prelude.due(&caller.policy, active);
+            assert_eq!(due, Some((last + wait_ms * 1000, Timer::End)), "{words} {backchannel} {complete}");
+        }
+    }
+
+    #[test]
+    fn a_late_partial_does_not_replace_the_whole_hypothesis() {
+        let mut caller = Caller::new();
+        caller.hear(900);
+        assert!(caller.say(1, false, false, false).is_some());
+        caller.hear(0);
+        caller.prelude.probe();
+        caller.answer(3, false, true);
+        assert_eq!(caller.say(1, false, false, false), None);
+        assert_eq!(caller.prelude.end().hypothesis.words, 3);
+    }
+
+    #[test]
+    fn lost_windows_are_silence() {
+        let mut caller = Caller::new();
+        caller.hear(900);
+        assert_eq!(caller.due(), Some((caller.now_us + LOST_WINDOWS_US, Timer::LostWindows)));
+        caller.prelude.pause();
+        assert_eq!(caller.due(), Some((caller.now_us + 90_000, Timer::Probe)));
+    }
+
+    #[test]
+    fn the_longest_utterance_ends_with_the_answer_or_soon_after() {
+        let mut caller = Caller::new();
+        caller.policy.max_utterance_ms = 100;
+        caller.hear(900);
+        let started = caller.now_us;
+        assert_eq!(caller.due(), Some((started + 100_000, Timer::Force)));
+        assert!(caller.prelude.force(started + 100_000));
+        caller.prelude.probe();
+        assert_eq!(caller.due(), Some((started + 600_000, Timer::End)));
+        assert_eq!(caller.hear(0), Heard::Nothing);
+        assert_eq!(caller.hear(900), Heard::Resumed { continued: false });
+        caller.answer(4, false, false);
+        assert_eq!(caller.due(), Some((started + 100_000, Timer::End)));
+        assert_eq!(caller.prelude.end().hypothesis.words, 4);
+        assert_eq!(caller.due(), None);
+    }
+
+    #[test]
+    fn only_speech_counts_as_spoken() {
+        let mut caller = Caller::new();
+        for permille in [900, 900, 900, 0, 0, 900, 900, 0] {
+            caller.hear(permille);
+        }
+        caller.prelude.confirm();
+        let ended = caller.prelude.end();
+        assert_eq!(ended.speech_us, 3 * WINDOW_US);
+        assert!(ended.confirmed);
+        assert_eq!(caller.hear(900), Heard::Started);
+        assert!(!caller.prelude.end().confirmed);
+        assert_eq!(caller.prelude.utterance(), 2);
+    }
+}

@@ -177,7 +177,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(legal, 106);
+        assert_eq!(legal, 107);
     }
 
     #[test]

@@ -237,3 +237,115 @@ impl<T> EdgeBuffer<T> {
         self.depth_peak
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Bounds, EdgeBuffer, Strategy};
+    use proptest::prelude::*;
+
+    fn bounds() -> Bounds {
+        Bounds { max_items: 4, max_ms: 100, max_bytes: 1000, high_items: 3, low_items: 1 }
+    }
+
+    fn edge(strategy: Strategy) -> EdgeBuffer<u32> {
+        EdgeBuffer::new(strategy, bounds()).expect("valid bounds")
+    }
+
+    #[test]
+    fn block_refuses_and_sheds_nothing() {
+        let mut edge = edge(Strategy::Block);
+        assert!(edge.put(1, 1, 60_000, 10));
+        assert!(!edge.put(2, 1, 60_000, 10));
+        assert!(!edge.flowing());
+        assert_eq!((edge.len(), edge.shed()), (1, 0));
+        assert_eq!(edge.get(), Some(1));
+        assert!(edge.flowing() && edge.is_empty());
+    }
+
+    #[test]
+    fn drop_sheds_the_arriving_and_latest_only_the_waiting() {
+        let mut drop = edge(Strategy::Drop);
+        let mut latest = edge(Strategy::LatestOnly);
+        for item in 1..=4 {
+            assert!(drop.put(item, 1, 20_000, 10) && latest.put(item, 1, 20_000, 10));
+        }
+        assert!(!drop.put(5, 1, 20_000, 10));
+        assert_eq!((drop.len(), drop.shed(), drop.get()), (4, 1, Some(1)));
+        assert!(latest.put(5, 1, 20_000, 10));
+        assert_eq!((latest.len(), latest.shed(), latest.get()), (1, 4, Some(5)));
+        assert_eq!((drop.depth_peak(), latest.queued_bytes()), (4, 0));
+    }
+
+    #[test]
+    fn what_can_never_fit_is_shed_and_stops_nobody() {
+        for strategy in Strategy::ALL {
+            let mut edge = edge(*strategy);
+            assert!(!edge.put(1, 1, 100_001, 1));
+            assert!(!edge.put(1, 1, 1, 1001));
+            assert!(edge.flowing());
+            assert_eq!(edge.shed(), 2);
+        }
+    }
+
+    #[test]
+    fn a_fence_removes_a_turn_wherever_it_waits() {
+        let mut edge = edge(Strategy::Block);
+        for (item, turn) in [(1, 1), (2, 2), (3, 1), (4, 3)] {
+            assert!(edge.put(item, turn, 10_000, 100));
+        }
+        assert!(!edge.flowing());
+        assert_eq!(edge.fence(2), 3);
+        assert!(edge.flowing());
+        assert_eq!((edge.queued_us(), edge.queued_bytes()), (10_000, 100));
+        assert_eq!(edge.iter().copied().collect::<Vec<_>>(), [4]);
+        assert_eq!((edge.clear(), edge.get(), edge.shed()), (1, None, 0));
+    }
+
+    #[test]
+    fn wrong_bounds_are_named() {
+        let wrong = [
+            (Bounds { max_items: 0, ..bounds() }, "max_items"),
+            (Bounds { max_ms: 0, ..bounds() }, "max_ms"),
+            (Bounds { max_bytes: 0, ..bounds() }, "max_bytes"),
+            (Bounds { high_items: 5, ..bounds() }, "high_items"),
+            (Bounds { low_items: 3, ..bounds() }, "low_items"),
+        ];
+        for (bounds, field) in wrong {
+            let error = EdgeBuffer::<u32>::new(Strategy::Drop, bounds).expect_err("refused");
+            assert_eq!(error.field, field);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bound_is_ever_passed(
+            strategy in prop::sample::select(Strategy::ALL),
+            operations in prop::collection::vec((0u8..5, 1u32..6, 0u64..60_000, 0u64..600), 1..200),
+        ) {
+            let mut edge = edge(strategy);
+            let (mut put, mut out) = (0, 0);
+            for (operation, turn, duration_us, size) in operations {
+                let before = edge.len();
+                match operation {
+                    0 => out += u64::from(edge.get().is_some()),
+                    1 => out += edge.fence(turn) as u64,
+                    _ => {
+                        put += 1;
+                        let refused = !edge.put(put, turn, duration_us, size);
+                        if strategy == Strategy::Block && refused {
+                            out += 1;
+                            prop_assert_eq!(edge.len(), before);
+                        }
+                    }
+                }
+                let bounds = bounds();
+                prop_assert!(edge.len() as u64 <= bounds.max_items);
+                prop_assert!(edge.queued_us() <= bounds.max_ms * 1000);
+                prop_assert!(edge.queued_bytes() <= bounds.max_bytes);
+                prop_assert!(edge.flowing() || !edge.is_empty());
+                let accounted = out + edge.shed() + edge.len() as u64;
+                prop_assert_eq!(u64::from(put), accounted - if strategy == Strategy::Block { edge.shed() } else { 0 });
+            }
+        }
+    }
+}

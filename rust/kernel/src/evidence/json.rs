@@ -30,7 +30,7 @@ impl Context {
             session_escaped,
             pipeline_version: quote(pipeline_version),
             created_us: now_us,
-            created_wall_ms: wall_clock_ms,
+            created_wall_ms: wall_clock_ms.min(1 << 62),
         }
     }
 
@@ -60,7 +60,7 @@ impl Context {
                 }
                 out.push('}');
             }
-            Body::Decision(decision) => self.decision(record, &decision, out),
+            Body::Decision(decision) => self.decision(record, decision, out),
             Body::Transition(transition) => put(
                 out,
                 format_args!(
@@ -122,7 +122,7 @@ impl Context {
         );
     }
 
-    fn decision(&self, record: &Record, decision: &Decision, out: &mut String) {
+    fn decision(&self, record: &Record, decision: Decision, out: &mut String) {
         put(
             out,
             format_args!(

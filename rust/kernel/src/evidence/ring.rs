@@ -27,6 +27,7 @@ pub struct StageA {
     capacity: usize,
     shed: u64,
     lost: u64,
+    lost_known: u64,
 }
 
 impl StageA {
@@ -34,7 +35,7 @@ impl StageA {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.max(MIN_CAPACITY);
-        Self { records: VecDeque::with_capacity(capacity), capacity, shed: 0, lost: 0 }
+        Self { records: VecDeque::with_capacity(capacity), capacity, shed: 0, lost: 0, lost_known: 0 }
     }
 
     /// Free places.
@@ -81,6 +82,19 @@ impl StageA {
     pub const fn lost(&self) -> u64 {
         self.lost
     }
+
+    /// Whether a record was lost since [`StageA::take_loss`] was last asked.
+    #[must_use]
+    pub const fn losing(&self) -> bool {
+        self.lost > self.lost_known
+    }
+
+    /// Takes note of the losses so far; true when there was one since the last time.
+    pub fn take_loss(&mut self) -> bool {
+        let losing = self.losing();
+        self.lost_known = self.lost;
+        losing
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +119,7 @@ mod tests {
         assert_eq!((stage.shed(), stage.lost()), (1, 0));
         while stage.append(record(0), Class::Baseline) == Appended::Stored {}
         assert_eq!((stage.free(), stage.lost()), (RESERVE, 1));
+        assert!(stage.losing() && stage.take_loss() && !stage.take_loss());
         for value in 0..16 {
             assert_eq!(stage.append(record(value), Class::Terminal), Appended::Stored);
         }

@@ -323,10 +323,10 @@ impl SessionKernel {
 
     /// Without evidence a turn may not go on; its terminal markers fit into the reserve.
     pub(super) fn check_evidence(&mut self) {
-        if std::mem::take(&mut self.evidence_lost) && self.turn.is_some() {
+        if self.evidence.take_loss() && self.turn.is_some() {
             self.abort(Reason::RecordingEvidenceUnavailable);
             self.agent_state(AgentState::Listening);
-            self.evidence_lost = false;
+            self.evidence.take_loss();
         }
     }
 

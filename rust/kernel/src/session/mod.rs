@@ -87,7 +87,6 @@ pub struct SessionKernel {
     stale_frames: u64,
     sequences: SequenceAllocator,
     evidence: StageA,
-    evidence_lost: bool,
     downgraded: Option<u32>,
     interner: Interner,
     effects: Vec<Effect>,
@@ -96,6 +95,8 @@ pub struct SessionKernel {
 }
 
 const TURN_EPOCHS: usize = 16;
+/// Latest time that is told apart: 146,000 years after boot.
+const LATEST_US: u64 = 1 << 62;
 /// Free places that a turn needs to open: its own baseline beside the reserve.
 const OPENING_ROOM: usize = crate::evidence::ring::RESERVE + 24;
 
@@ -128,7 +129,6 @@ impl SessionKernel {
             stale_frames: 0,
             sequences: SequenceAllocator::default(),
             evidence: StageA::new(settings.evidence_capacity),
-            evidence_lost: false,
             downgraded: None,
             interner: Interner::default(),
             effects: Vec::with_capacity(16),
@@ -144,9 +144,8 @@ impl SessionKernel {
     pub fn step(&mut self, input: Input<&str>) -> &[Effect] {
         self.crossings += 1;
         self.begin();
-        let idle = self.next_deadline_us().is_none_or(|due| due > input.now_us.max(self.now_us));
-        self.now_us = self.now_us.max(input.now_us);
-        self.note(input.event, idle);
+        self.advance(input.now_us);
+        self.note(input.event);
         self.expire();
         self.fire_timers();
         self.apply(input.event);
@@ -161,7 +160,7 @@ impl SessionKernel {
     #[inline]
     pub fn frame(&mut self, now_us: u64, turn: u32, epoch: u64, sequence: u64, samples: u64) -> Verdict {
         self.crossings += 1;
-        self.now_us = self.now_us.max(now_us);
+        self.advance(now_us);
         if self.authority.drained() || self.authority.expired(self.now_us) {
             return self.refuse_expired();
         }
@@ -185,7 +184,11 @@ impl SessionKernel {
         latency_us: u64,
     ) {
         self.crossings += 1;
-        self.now_us = self.now_us.max(now_us);
+        self.advance(now_us);
+        if self.authority.expired(self.now_us) {
+            self.begin();
+            self.expire();
+        }
         self.record(Class::Detail, turn, 0, Body::Provider { modality, outcome, latency_us });
     }
 
@@ -214,7 +217,7 @@ impl SessionKernel {
         self.begin();
         self.marker(Class::Baseline, turn, Marker::FirstOutput, 0);
         self.signal_turn(Class::Baseline, turn, Signal::OutputAccepted, Emitter::Rk22, Label::Empty);
-        if self.evidence_lost {
+        if self.evidence.losing() {
             // Evidence comes before its effect: without it the first frame may not leave.
             self.check_evidence();
             return Verdict::Fenced;
@@ -284,10 +287,17 @@ impl SessionKernel {
         self.turn.map_or(0, |turn| turn.number)
     }
 
-    fn note(&mut self, event: Event<&str>, idle: bool) {
+    /// Time never goes back, and stays so far from the end of its type that sums cannot pass it.
+    #[inline]
+    fn advance(&mut self, now_us: u64) {
+        self.now_us = self.now_us.max(now_us.min(LATEST_US));
+    }
+
+    fn note(&mut self, event: Event<&str>) {
         let event = event.map(|word| self.interner.label(word));
         let (class, body) = match event {
-            Event::Tick if idle => return,
+            // A tick that finds nothing to do changes nothing, so a replay does not miss it.
+            Event::Tick if self.next_deadline_us().is_none_or(|due| due > self.now_us) => return,
             Event::VoiceActivity { .. } | Event::Transcript(_) => (Class::Detail, Body::Input(event)),
             Event::Lease { epoch, .. } if epoch == self.authority.epoch() => {
                 (Class::Detail, Body::Input(event))
@@ -307,8 +317,7 @@ impl SessionKernel {
             body,
         };
         match self.evidence.append(record, class) {
-            Appended::Stored => {}
-            Appended::Lost => self.evidence_lost = true,
+            Appended::Stored | Appended::Lost => {}
             Appended::Shed => self.downgrade(),
         }
     }

@@ -1,0 +1,352 @@
+//! A shell reduced to bookkeeping: it performs operations on a kernel and checks every rule it can see.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rspp_kernel::effect::{Effect, TurnOutcome};
+use rspp_kernel::event::EventScope;
+use rspp_kernel::fence::Verdict;
+use rspp_kernel::input::{
+    CancelSignal, ConnectionState, Event, Input, Modality, PlaybackEvent, ProviderOutcome, Transcript,
+};
+use rspp_kernel::plan::PlanTemplate;
+use rspp_kernel::policy::TurnPolicy;
+use rspp_kernel::session::{SessionKernel, Settings};
+use rspp_kernel::signal::{Emitter, Signal};
+use rspp_kernel::turn::State;
+use serde_json::Value;
+
+/// One thing that a shell or the world does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operation {
+    Window(u16),
+    Frame,
+    Transcript { words: u32, backchannel: bool, complete: bool, probe: bool },
+    Tick,
+    TickWhenDue,
+    Renew,
+    Lease { epoch: u64, length_us: u64 },
+    Start(bool),
+    Text(u32),
+    Cancel(bool),
+    Finish,
+    Fail,
+    LateFinish(u32),
+    Playback { event: usize, turn: u32 },
+    Connection(usize),
+    StrayFrame { turn: u32, epoch: u64, sequence: u64 },
+    Provider,
+    Drain,
+}
+
+#[derive(Default)]
+struct Seen {
+    open: Option<u32>,
+    held: bool,
+    ended: BTreeSet<u32>,
+    opened: u64,
+    aborted: u64,
+    left: u64,
+    utterance: u32,
+    utterance_open: bool,
+    revision: u32,
+}
+
+/// A kernel with what its shell knows.
+pub(crate) struct Model {
+    kernel: SessionKernel,
+    now_us: u64,
+    deadline_us: Option<u64>,
+    epoch: u64,
+    sequence: BTreeMap<u32, u64>,
+    seen: Seen,
+    transcript: Vec<String>,
+    evidence: Vec<String>,
+}
+
+impl Model {
+    pub(crate) fn new(interruptions: bool, failure_notice: bool, plan: bool) -> Self {
+        let graph = if plan { "graph/voice" } else { "" };
+        let policy = TurnPolicy { interruptions, failure_notice, greeting: true, ..TurnPolicy::default() };
+        policy.validate().expect("a valid policy");
+        let settings = Settings {
+            session_id: String::from("call/1 %"),
+            policy,
+            plan: PlanTemplate::new("shop@v1", graph, "simple", r#"{"budgets":{}}"#).expect("a template"),
+            now_us: 5_000_000,
+            wall_clock_ms: 1_700_000_000_000,
+            evidence_capacity: 256,
+        };
+        Self {
+            kernel: SessionKernel::new(settings),
+            now_us: 5_000_000,
+            deadline_us: None,
+            epoch: 0,
+            sequence: BTreeMap::new(),
+            seen: Seen::default(),
+            transcript: Vec::new(),
+            evidence: Vec::new(),
+        }
+    }
+
+    pub(crate) fn opened(&self) -> u64 {
+        self.seen.opened
+    }
+
+    pub(crate) fn aborted(&self) -> u64 {
+        self.seen.aborted
+    }
+
+    /// Forgets what was recorded, for long runs.
+    pub(crate) fn forget(&mut self) {
+        self.transcript.clear();
+        self.evidence.clear();
+        self.seen.ended.clear();
+        self.sequence.clear();
+    }
+
+    pub(crate) fn into_transcript(mut self) -> (Vec<String>, Vec<String>) {
+        self.drain(usize::MAX);
+        (self.transcript, self.evidence)
+    }
+
+    pub(crate) fn perform(&mut self, wait_us: u64, operation: Operation) {
+        self.now_us += wait_us;
+        let state_before = self.kernel.turn_state();
+        match operation {
+            Operation::Window(permille) => {
+                self.step(Event::VoiceActivity { media_sample: self.now_us / 62, permille });
+            }
+            Operation::Frame => self.next_frame(),
+            Operation::StrayFrame { turn, epoch, sequence } => {
+                self.frame(turn, epoch, sequence);
+                let expiring = self.kernel.drained();
+                assert!(expiring || self.kernel.turn_state() == state_before, "A5, A8");
+            }
+            Operation::Transcript { words, backchannel, complete, probe } => {
+                let (utterance, revision) = (self.seen.utterance, self.seen.revision);
+                let heard = Transcript { utterance, revision, words, backchannel, complete, probe };
+                self.step(Event::Transcript(heard));
+            }
+            Operation::Tick => self.step(Event::Tick),
+            Operation::TickWhenDue => self.tick_when_due(),
+            Operation::Renew => {
+                self.step(Event::Lease { epoch: self.epoch, deadline_us: self.now_us + 4_000_000 });
+            }
+            Operation::Lease { epoch, length_us } => {
+                self.step(Event::Lease { epoch, deadline_us: self.now_us + length_us });
+            }
+            Operation::Start(resumed) => self.step(Event::Start { resumed }),
+            Operation::Text(reference) => self.step(Event::TextMessage { reference }),
+            Operation::Cancel(stop) => {
+                let signal = if stop { CancelSignal::Stop } else { CancelSignal::Cancel };
+                self.step(Event::Cancel { signal });
+                assert_eq!(self.kernel.turn(), 0, "a cancel leaves no turn open");
+            }
+            Operation::Finish => self.step(Event::GenerationFinished { turn: self.kernel.turn() }),
+            Operation::Fail => {
+                let turn = self.kernel.turn();
+                self.step(Event::GenerationFailed { turn, reason: "provider_timeout" });
+            }
+            Operation::LateFinish(turn) if Some(turn) == self.seen.open => {}
+            Operation::LateFinish(turn) => self.step(Event::GenerationFinished { turn }),
+            Operation::Playback { event, turn } => {
+                let event = PlaybackEvent::ALL[event];
+                self.step(Event::Playback { turn, event, samples: 480 });
+            }
+            Operation::Connection(state) => {
+                let state = ConnectionState::ALL[state];
+                self.step(Event::Connection { state, reason: "" });
+            }
+            Operation::Provider => {
+                self.kernel.provider_outcome(self.now_us, 1, Modality::Llm, ProviderOutcome::Success, 7);
+            }
+            Operation::Drain => self.drain(40),
+        }
+        assert_eq!(self.kernel.turn(), self.open_as_told(), "effects tell which turn is open");
+        assert!(matches!(self.kernel.turn_state(), State::Idle | State::Active));
+        assert!(self.kernel.epoch() >= self.epoch, "epochs never go down");
+        self.epoch = self.kernel.epoch();
+    }
+
+    /// What the shell believes; effects of the gate wait for the next step.
+    fn open_as_told(&self) -> u32 {
+        if self.kernel.drained() {
+            return 0;
+        }
+        self.seen.open.unwrap_or(0)
+    }
+
+    fn tick_when_due(&mut self) {
+        if let Some(due) = self.kernel.next_deadline_us() {
+            self.now_us = self.now_us.max(due);
+            self.step(Event::Tick);
+            let next = self.kernel.next_deadline_us();
+            assert!(next.is_none_or(|next| next > self.now_us), "a due tick leaves nothing due");
+        }
+    }
+
+    fn step(&mut self, event: Event<&str>) {
+        let before = self.kernel.crossings();
+        let lapsed = self.deadline_us.is_some_and(|deadline| self.now_us >= deadline);
+        let effects = self.kernel.step(Input { now_us: self.now_us, event }).to_vec();
+        assert_eq!(self.kernel.crossings(), before + 1);
+        if lapsed && !effects.is_empty() {
+            self.deadline_us = None;
+        }
+        for effect in effects {
+            self.take(&effect, lapsed);
+            self.transcript.push(format!("{} {effect:?}", self.now_us));
+        }
+        if let Event::Lease { epoch, deadline_us } = event {
+            if !self.kernel.drained() && epoch == self.kernel.epoch() {
+                let kept = if epoch == self.epoch { self.deadline_us } else { None };
+                self.deadline_us = Some(kept.map_or(deadline_us, |kept| kept.max(deadline_us)));
+            }
+        }
+        let lapsed = self.deadline_us.is_some_and(|deadline| self.now_us >= deadline);
+        assert!(!lapsed || self.kernel.drained(), "no step outlives the deadline");
+        if self.kernel.drained() {
+            assert_eq!(self.kernel.turn(), 0);
+            assert_eq!(self.seen.left, 1, "the room is left once");
+        } else {
+            assert_eq!(self.kernel.held(), self.seen.held);
+        }
+    }
+
+    fn take(&mut self, effect: &Effect, lapsed: bool) {
+        let seen = &mut self.seen;
+        match effect {
+            Effect::OpenTurn { turn, epoch, .. } => {
+                assert_eq!(seen.open.replace(*turn), None, "one turn at a time");
+                assert!(!lapsed && seen.left == 0, "A4");
+                assert_eq!(*epoch, self.kernel.epoch());
+                assert!(!seen.ended.contains(turn));
+                seen.opened += 1;
+            }
+            Effect::HoldOutput { turn } => {
+                assert!(seen.open == Some(*turn) && !std::mem::replace(&mut seen.held, true));
+            }
+            Effect::ResumeOutput { turn } => {
+                assert!(seen.open == Some(*turn) && std::mem::replace(&mut seen.held, false));
+            }
+            Effect::CancelTurn { turn, reason } => {
+                assert!(seen.open == Some(*turn));
+                assert!(!lapsed || reason == "authority_loss", "A10: {reason}");
+                seen.ended.insert(*turn);
+                seen.held = false;
+            }
+            Effect::CloseTurn { turn, outcome, reason } => {
+                assert_eq!(seen.open.take(), Some(*turn));
+                let aborted = *outcome == TurnOutcome::Abort;
+                assert_eq!(aborted, !reason.is_empty());
+                assert_eq!(aborted, seen.ended.contains(turn), "an abort cancels first");
+                seen.ended.insert(*turn);
+                seen.aborted += u64::from(aborted);
+                seen.held = false;
+            }
+            Effect::StartUtterance { utterance, .. } => {
+                assert!(!std::mem::replace(&mut seen.utterance_open, true));
+                assert_eq!(*utterance, seen.utterance + 1);
+                seen.utterance = *utterance;
+                seen.revision = 0;
+            }
+            Effect::ContinueUtterance { utterance } => {
+                assert!(seen.utterance_open && *utterance == seen.utterance);
+                seen.revision += 1;
+            }
+            Effect::ProbeUtterance { utterance } => {
+                assert!(seen.utterance_open && *utterance == seen.utterance);
+            }
+            Effect::EndUtterance { utterance, .. } => {
+                assert!(std::mem::replace(&mut seen.utterance_open, false) && *utterance == seen.utterance);
+            }
+            Effect::LeaveRoom { .. } => seen.left += 1,
+            Effect::RefuseIntent { .. } | Effect::AgentState { .. } => {}
+        }
+    }
+
+    fn next_frame(&mut self) {
+        let Some(turn) = self.seen.open else { return };
+        let sequence = *self.sequence.get(&turn).unwrap_or(&0);
+        if self.frame(turn, self.epoch, sequence) == Verdict::Pass {
+            self.sequence.insert(turn, sequence + 1);
+        }
+    }
+
+    fn frame(&mut self, turn: u32, epoch: u64, sequence: u64) -> Verdict {
+        let verdict = self.kernel.frame(self.now_us, turn, epoch, sequence, 480);
+        if verdict == Verdict::Pass {
+            assert!(self.deadline_us.is_none_or(|deadline| self.now_us < deadline), "passed late");
+            assert!(!self.seen.ended.contains(&turn) && self.seen.open == Some(turn), "passed a fence");
+            assert!(!self.seen.held && self.seen.left == 0 && epoch == self.kernel.epoch());
+            assert!(sequence >= *self.sequence.get(&turn).unwrap_or(&0));
+            self.sequence.insert(turn, sequence + 1);
+        }
+        if self.kernel.drained() {
+            assert_eq!(verdict, Verdict::LeaseExpired);
+        }
+        self.transcript.push(format!("{} {verdict:?}", self.now_us));
+        verdict
+    }
+
+    fn drain(&mut self, limit: usize) {
+        let evidence = &mut self.evidence;
+        self.kernel.drain_evidence(limit, |line| evidence.push(line.to_owned()));
+    }
+
+    /// Checks everything that was recorded against the contracts.
+    pub(crate) fn check_evidence(&mut self) {
+        self.drain(usize::MAX);
+        let mut terminals: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let (mut last_sequence, mut admitted) = (None, BTreeSet::new());
+        for line in &self.evidence {
+            let record: Value = serde_json::from_str(line).expect("JSON");
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            if record["kind"] == "decision" {
+                let decision = &record["decision"];
+                let turn = text(&decision["turn_id"]);
+                assert!(decision["scope"] != "turn" || !turn.is_empty(), "A7");
+                let stale = decision["outcome_kind"] == "stale_epoch_reject";
+                assert!(!stale || decision["phase"] == "scheduling_point", "A6");
+                if decision["outcome_kind"] == "admit" {
+                    admitted.insert(turn);
+                }
+            }
+            if record["kind"] != "signal" {
+                continue;
+            }
+            let event = &record["event"];
+            let signal = Signal::parse(&text(&event["signal"])).expect("registered");
+            let emitter = Emitter::parse(&text(&event["emitted_by"])).expect("registered");
+            let scope = EventScope::parse(&text(&event["event_scope"])).expect("a scope");
+            assert!(signal.legal(emitter, scope, event["reason"].is_string()), "{line}");
+            for field in signal.row().required {
+                assert!(!event[*field].is_null(), "{field} in {line}");
+            }
+            assert!(scope == EventScope::Session || event["turn_id"].is_string());
+            let sequence = event["runtime_sequence"].as_u64();
+            assert!(sequence > last_sequence, "sequences rise strictly");
+            last_sequence = sequence;
+            let turn = text(&event["turn_id"]);
+            match signal {
+                Signal::TurnOpen => {
+                    assert!(admitted.contains(&turn), "A4");
+                    assert!(terminals.insert(turn, Vec::new()).is_none());
+                }
+                Signal::Commit | Signal::Abort | Signal::Close => {
+                    terminals
+                        .get_mut(&turn)
+                        .expect("A3: only an accepted turn ends")
+                        .push(text(&event["signal"]));
+                }
+                _ => {}
+            }
+        }
+        let open = self.kernel.turn();
+        for (turn, signals) in terminals {
+            let ended = [["commit", "close"], ["abort", "close"]].iter().any(|legal| signals == legal);
+            let running = turn.ends_with(&format!("-{open}")) && signals.is_empty();
+            assert!(ended || running, "A1, A2: {turn} {signals:?}");
+        }
+    }
+}
