@@ -216,12 +216,14 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def started(arguments: list[str]) -> subprocess.Popen[str]:
+    # Without buffers nothing would be left to be written when the process ends.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "cmd" / "rspp-cli"), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**buffered, "PYTHONPATH": str(ROOT)},
     )
 
 

@@ -194,6 +194,7 @@ def test_calls_that_can_be_saved_come_before_those_of_an_earlier_boot(path: Path
     with contextlib.closing(SqliteLeaseStore(path, clock, boot_id="boot-1")) as before:
         for number in range(5):
             take(before, session=f"old-{number}")
+    clock.us = 1_000_000
     with contextlib.closing(SqliteLeaseStore(path, clock, boot_id="boot-2")) as after:
         take(after, session="fresh")
         clock.forward(TTL_MS)
