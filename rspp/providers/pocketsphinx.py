@@ -36,16 +36,23 @@ SETTLED_FRAMES: Final = 20
 """Frames of 10 ms after its end before a word of an unfinished utterance is believed."""
 FINAL_MARGIN: Final = 0.03
 """How much worse (natural logarithm of the decoder's scaled score) a finished sentence may fit."""
+LISTENER_MARGIN: Final = 0.1
+"""The same for a listener's word where the alternative is no more than the first words of a sentence."""
+FRAGMENT_WORDS: Final = 2
+FLOOR_AMPLITUDE: Final = 20.0
+"""Standard deviation of the faint noise (-64 dBFS) laid under all audio: the acoustic model was trained on
+rooms and takes digital silence for sounds."""
 BACKCHANNEL_WEIGHT: Final = 0.3
 SENTENCE_WEIGHT: Final = 0.5
 NEXT_SENTENCE_WEIGHT: Final = 0.05
 BUILT_IN_PRONUNCIATIONS: Final[dict[str, tuple[str, ...]]] = {
-    "mhm": ("M HH AH M", "AH M HH AH M", "M HH M", "EH M EY CH EH M"),
+    "mhm": ("M HH AH M", "AH M HH AH M", "M HH M", "EH M EY CH EH M", "EH L EY CH EH L", "UW IY CH UW"),
     "huh": ("HH AH", "HH AA"),
     "uh": ("AH", "AA"),
     "yeah": ("Y AE", "Y EH", "Y EH AH"),
 }
-"""Listener's words as people and synthesisers say them; espeak-ng spells "mhm" letter by letter."""
+"""Listener's words as people and synthesisers say them. espeak-ng spells "mhm" letter by letter, and the
+acoustic model hears the last two variants of it."""
 
 
 class _Decoder:
@@ -81,6 +88,7 @@ class _Decoder:
             beam=1e-80,
             pbeam=1e-80,
             wbeam=1e-60,
+            topn=2,
             loglevel="FATAL",
         )
         for word, variants in phones.items():
@@ -97,6 +105,9 @@ class _Decoder:
         self._decoder.add_fsg("sentences", self._grammar())
         self._decoder.activate_search("sentences")
         self._started = False
+        self._fed = 0
+        noise = np.random.default_rng(1).normal(0.0, FLOOR_AMPLITUDE, INPUT_RATE_HZ)
+        self._floor = noise.astype(np.int16)
 
     def _grammar(self) -> object:
         """Sentences and a listener's words side by side, any of them followed by more."""
@@ -122,6 +133,7 @@ class _Decoder:
             self._stop()
             self._decoder.start_utt()
             self._started = True
+            self._fed = 0
 
     def _stop(self) -> None:
         if self._started:
@@ -131,21 +143,44 @@ class _Decoder:
     def accept(self, pcm: Pcm) -> str:
         """Decode audio and return the words that have settled."""
         with self._lock:
-            self._decoder.process_raw(pcm.tobytes())
+            self._decode(pcm)
             return " ".join(self._words(self._decoder.n_frames() - SETTLED_FRAMES))
 
     def conclude(self, pcm: Pcm) -> Hypothesis:
         """Decode the rest, finish the utterance and return the best hypothesis of all of it."""
-        tail = np.zeros(TAIL_SAMPLES, dtype=np.int16)
         with self._lock:
-            self._decoder.process_raw(np.concatenate((pcm, tail)).tobytes())
+            self._decode(np.concatenate((pcm, np.zeros(TAIL_SAMPLES, dtype=np.int16))))
             loose, loose_score = self._words(), self._score()
             self._stop()
             finished, finished_score = self._words(), self._score()
-        if finished and finished_score >= loose_score - FINAL_MARGIN:
-            return self.hypothesis(finished)
-        # One word that begins a sentence fits any noise.
-        return self.hypothesis(loose if len(loose) > 1 or self._whole.accepts(loose) else [])
+        return self.hypothesis(self._choose(loose, loose_score, finished, finished_score))
+
+    def _choose(
+        self, loose: list[str], loose_score: float, finished: list[str], finished_score: float
+    ) -> list[str]:
+        """Choose between the best path to anywhere and the best one to the end of a sentence.
+
+        The first words of a sentence fit any noise, so a finished sentence that fits nearly as well is
+        preferred, and a lone word that finishes nothing counts as noise.
+        """
+        if not loose or self._whole.accepts(loose):
+            return loose
+        behind = loose_score - finished_score
+        if finished and behind <= FINAL_MARGIN:
+            return finished
+        if (
+            len(loose) <= FRAGMENT_WORDS
+            and behind <= LISTENER_MARGIN
+            and self._backchannels.accepts(finished)
+        ):
+            return finished
+        return loose if len(loose) > 1 else []
+
+    def _decode(self, pcm: Pcm) -> None:
+        places = np.arange(self._fed, self._fed + len(pcm)) % len(self._floor)
+        heard = np.clip(pcm.astype(np.int32) + self._floor[places], -32768, 32767).astype(np.int16)
+        self._fed += len(pcm)
+        self._decoder.process_raw(heard.tobytes())
 
     def hypothesis(self, words: list[str]) -> Hypothesis:
         """Judge words by the grammar."""

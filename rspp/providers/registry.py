@@ -53,7 +53,8 @@ class Providers:
 async def open_providers(spec: PipelineSpec, offloader: Offloader) -> Providers:
     """Open the providers of a pipeline for one session.
 
-    Models and heavy libraries are loaded through ``offloader``. When one cannot be opened, those already open are closed.
+    Models and heavy libraries are loaded through ``offloader``. When one provider cannot be opened, those
+    already open are closed.
 
     Args:
         spec: the pipeline.
