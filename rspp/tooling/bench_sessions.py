@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import platform
+import subprocess
 import sys
 from dataclasses import asdict
 from importlib import resources
@@ -125,19 +125,29 @@ def _measure(callers: list[ScriptedLoopbackCaller]) -> dict[str, Any]:
     return {"onset_to_silence": onsets, "end_of_speech_to_answer": answers, "faults": faults}
 
 
+def _memory_of_one() -> float:
+    """Peak of a fresh process with one session, MB."""
+    command = [sys.executable, "-m", "rspp.tooling.bench_sessions", "--sessions", "1", "--memory-only"]
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(result.stdout.splitlines()[-1])
+
+
 def main() -> int:
     """Run the bench; returns 1 when a figure misses its gate."""
     parser = argparse.ArgumentParser(prog="bench_sessions", description=__doc__)
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("artifacts/bench-sessions"))
+    parser.add_argument("--memory-only", action="store_true", help="print the peak in MB and nothing else")
     options = parser.parse_args()
     if _kernel.BUILD_PROFILE != "release":
         print("error: the kernel is a debug build\nhint: make setup", file=sys.stderr)
         return 2
     example = resources.files("rspp.pipeline") / "examples" / "front-desk.yaml"
     spec = load_pipeline(Path(str(example)))
-    _, first = asyncio.run(_calls(1, spec))
-    gc.collect()
+    if options.memory_only:
+        print(asyncio.run(_calls(options.sessions, spec))[1])
+        return 0
+    first = _memory_of_one()
     callers, peak = asyncio.run(_calls(options.sessions, spec))
     measured = _measure(callers)
     onset = summarise(measured["onset_to_silence"])

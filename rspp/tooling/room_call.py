@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from livekit import api
 
 from rspp.contracts.errors import TransportError
+from rspp.tooling.caller.script import StepRecord
 from rspp.tooling.measure import Recording, read_recording
 from rspp.tooling.processes import ChildProcess
 
@@ -39,17 +40,6 @@ def participant_token(server: LiveKitServer, room: str, identity: str) -> str:
         .with_grants(api.VideoGrants(room_join=True, room=room))
         .to_jwt()
     )
-
-
-@dataclass(frozen=True, slots=True)
-class StepRecord:
-    """A step that the caller carried out, in samples of its own timeline."""
-
-    do: str
-    name: str
-    text: str
-    begin: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)

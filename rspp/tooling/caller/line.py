@@ -17,16 +17,12 @@ import numpy as np
 from livekit import rtc
 
 from rspp.tooling.caller.recording import FRAME_SAMPLES, HeardTrack
-from rspp.tooling.caller.sound import RATE_HZ, Samples
+from rspp.tooling.caller.sound import AUDIBLE_LEVEL, INNER_PAUSE_SAMPLES, RATE_HZ, Samples
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
 
-AUDIBLE_LEVEL = 0.01
-"""A frame whose root mean square reaches this part of full scale (-40 dBFS) is heard."""
-INNER_PAUSE_SAMPLES = RATE_HZ * 400 // 1000
-"""Silence inside speech that does not end it, as between two sentences."""
 STREAM_FRAMES = 100
 """Most frames that wait between the SDK and this process (1 s); the SDK then drops the oldest."""
 _NANOSECONDS = 1_000_000_000

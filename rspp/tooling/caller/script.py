@@ -88,6 +88,17 @@ class Script:
     steps: tuple[Step, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """A step that the caller carried out, in samples of its own timeline."""
+
+    do: str
+    name: str
+    text: str
+    begin: int
+    end: int
+
+
 def load_script(path: Path) -> Script:
     """Read a script file.
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 RATE_HZ = 24_000
 """Rate of the caller's timeline: the whole band of the agent's 24 kHz voice, half the size of 48 kHz."""
 
+AUDIBLE_LEVEL = 0.01
+"""A frame whose root mean square reaches this part of full scale (-40 dBFS) is heard."""
+INNER_PAUSE_SAMPLES = RATE_HZ * 400 // 1000
+"""Silence inside speech that does not end it, as between two sentences."""
 SPEECH_LIMIT_SECONDS = 30.0
 SILENCE_LEVEL = 0.003
 """Leading and trailing samples below this part of full scale (-50 dBFS) are cut off speech."""
