@@ -12,6 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
+import structlog
 
 from rspp.contracts.errors import ProviderError
 from rspp.contracts.media import INPUT_RATE_HZ, Pcm
@@ -19,6 +20,8 @@ from rspp.contracts.ports import Clock, Hypothesis, RecognitionStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -150,16 +153,21 @@ class RecognitionNode:
                     self._report(utterance, revision, partial, probe=False)
                 return True
             hypothesis = await self._bounded(self._stream.conclude())
-        except (ProviderError, TimeoutError) as error:
-            outcome = error.outcome if isinstance(error, ProviderError) else "timeout"
-            self._on_outcome(outcome, self._clock.now_us() - started)
-            self._report(utterance, revision, Hypothesis(text=""), probe=True)
-            self._settle(utterance, revision)
-            return False
-        self._on_outcome("success", self._clock.now_us() - started)
+        except ProviderError as error:
+            log.warning("recognition failed", error=error.message)
+            outcome, hypothesis = error.outcome, Hypothesis(text="")
+        except TimeoutError:
+            outcome, hypothesis = "timeout", Hypothesis(text="")
+        except Exception:
+            # Whatever a recogniser's own code raises ends its utterance and not the call.
+            log.exception("recognition failed")
+            outcome, hypothesis = "infrastructure_failure", Hypothesis(text="")
+        else:
+            outcome = "success"
+        self._on_outcome(outcome, self._clock.now_us() - started)
         self._report(utterance, revision, hypothesis, probe=True)
         self._settle(utterance, revision)
-        return True
+        return outcome == "success"
 
     async def _bounded(self, call: Coroutine[Any, Any, T]) -> T:
         """Await one call of the recogniser; one that hangs is never joined by a second."""

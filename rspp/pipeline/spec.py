@@ -153,7 +153,7 @@ class TurnSection(Strict, frozen=True, kw_only=True):
         max_utterance_ms: longest utterance; a longer one is answered as far as it was heard.
     """
 
-    complete_wait_ms: Milliseconds = 180
+    complete_wait_ms: Milliseconds = 160
     incomplete_wait_ms: Milliseconds = 1500
     probe_ms: Milliseconds = 90
     max_utterance_ms: Milliseconds = 30_000
@@ -178,7 +178,7 @@ class InterruptionSection(Strict, frozen=True, kw_only=True):
 
     enabled: bool = True
     confirm_ms: Milliseconds = 700
-    confirm_words: Annotated[int, Meta(ge=1, le=20)] = 2
+    confirm_words: Annotated[int, Meta(ge=1, le=20)] = 3
     release_ms: Milliseconds = 200
     short_burst_ms: Milliseconds = 250
     short_release_ms: Milliseconds = 100

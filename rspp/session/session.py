@@ -430,8 +430,14 @@ class Session:
             )
         except ProviderError as error:
             log.warning("provider failed", turn=turn.number, error=error.message, reason=error.reason)
-            now = self._clock.now_us()
-            self._perform(self.kernel.generation_failed(now, turn.number, error.reason))
+            self._failed(turn, error.reason)
+        except Exception:
+            # Whatever a provider's own code raises ends its turn and not the call.
+            log.exception("reply failed", turn=turn.number)
+            self._failed(turn, "node_timeout_or_failure")
+
+    def _failed(self, turn: _Turn, reason: str) -> None:
+        self._perform(self.kernel.generation_failed(self._clock.now_us(), turn.number, reason))
 
     def _cancel_turn(self, number: int, reason: str) -> None:
         started = self._clock.now_us()

@@ -200,7 +200,7 @@ def test_what_is_shown_is_a_pipeline_file_with_the_same_meaning(
 ) -> None:
     assert cli.run(["show-pipeline", str(EXAMPLE)]) == 0
     text = capsys.readouterr().out
-    assert "confirm_words: 2" in text
+    assert "confirm_words: 3" in text
     shown = tmp_path / "shown.yaml"
     shown.write_text(text, encoding="utf-8")
     assert load_pipeline(shown) == load_pipeline(EXAMPLE)

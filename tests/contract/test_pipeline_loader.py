@@ -337,7 +337,7 @@ def test_a_key_that_is_given_itself_is_pointed_to_the_environment() -> None:
     [
         ("vad: {speech: 0.3}", "vad.speech", "must be above vad.silence, which is 0.35 (is 0.3)"),
         ("vad: {silence: 0.5}", "vad.silence", "must be below vad.speech, which is 0.5 (is 0.5)"),
-        ("turn: {probe_ms: 200}", "turn.probe_ms", "at most turn.complete_wait_ms, which is 180"),
+        ("turn: {probe_ms: 200}", "turn.probe_ms", "at most turn.complete_wait_ms, which is 160"),
         ("turn: {complete_wait_ms: 80}", "turn.complete_wait_ms", "at least turn.probe_ms, which is 90"),
         ("turn: {complete_wait_ms: 1501}", "turn.complete_wait_ms", "at most turn.incomplete_wait_ms"),
         ("turn: {max_utterance_ms: 1500}", "turn.max_utterance_ms", "above turn.incomplete_wait_ms"),

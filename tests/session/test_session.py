@@ -174,6 +174,15 @@ def test_a_failing_voice_still_tells_the_caller() -> None:
     assert np.array_equal(voice[voice != 0], voice_of("sorry again."))
 
 
+def test_a_bug_in_a_provider_ends_its_turn_and_not_the_call() -> None:
+    call = world([ask()], 9_000, failure_notice="sorry again.")
+    call.responder._reply = lambda history: [][0]  # type: ignore[method-assign]
+    session = call.hold()
+    assert session.reason == "caller_left"
+    assert ("abort", "node_timeout_or_failure") in call.timeline.signals("abort")
+    assert (False, "sorry again.") in call.caller.transcripts
+
+
 def test_a_responder_that_hangs_in_the_middle_is_given_up() -> None:
     call = world([ask()], 14_000, failure_notice="sorry again.", budget={"stall_ms": 1_000})
     call.responder.hang_after_words = 3
