@@ -30,12 +30,46 @@ RENEWAL_US = 1_000_000
 Kind = TypeVar("Kind")
 
 
-def make_plan(policy_json: str = '{"budgets":{"turn_budget_ms":5000}}', graph: str = "graph/voice") -> PlanTemplate:
+def make_plan(
+    policy_json: str = '{"budgets":{"turn_budget_ms":5000}}', graph: str = "graph/voice"
+) -> PlanTemplate:
     return PlanTemplate(
         pipeline_version="shop@v1",
         graph_definition_ref=graph,
         execution_profile="simple",
         policy_json=policy_json,
+    )
+
+
+def make_policy(
+    *,
+    interruptions: bool = True,
+    confirm_ms: int = 700,
+    confirm_words: int = 2,
+    max_utterance_ms: int = 30_000,
+    failure_notice: bool = True,
+    greeting: bool = False,
+    takeover_notice: bool = False,
+) -> TurnPolicy:
+    """Thresholds that the tests' figures are computed from, whatever the defaults become."""
+    return TurnPolicy(
+        speech_permille=500,
+        silence_permille=350,
+        interruptions=interruptions,
+        confirm_ms=confirm_ms,
+        confirm_words=confirm_words,
+        release_ms=200,
+        short_burst_ms=250,
+        short_release_ms=100,
+        probe_ms=90,
+        complete_wait_ms=180,
+        incomplete_wait_ms=1500,
+        max_utterance_ms=max_utterance_ms,
+        first_output_budget_ms=5000,
+        stall_budget_ms=3000,
+        failure_notice=failure_notice,
+        greeting=greeting,
+        takeover_notice=takeover_notice,
     )
 
 
@@ -75,7 +109,7 @@ class FakeShell:
         self.now_us = 10_000_000
         self.kernel = SessionKernel(
             session_id="call/1",
-            policy=policy or TurnPolicy(),
+            policy=policy or make_policy(),
             plan=plan or make_plan(),
             now_us=self.now_us,
             wall_clock_ms=1_700_000_000_000,

@@ -15,9 +15,8 @@ from rspp._kernel import (
     LeaveRoom,
     OpenTurn,
     RefuseIntent,
-    TurnPolicy,
 )
-from tests.kernel.fake_shell import LEASE_US, FakeShell, names
+from tests.kernel.fake_shell import LEASE_US, FakeShell, make_policy, names
 
 
 def without_renewal(*, playing: int = 60_000) -> FakeShell:
@@ -174,7 +173,7 @@ def test_no_turn_opens_after_a_drain() -> None:
 
 
 def test_the_taking_runtime_says_so_instead_of_greeting() -> None:
-    shell = FakeShell(TurnPolicy(greeting=True, takeover_notice=True), lease=False)
+    shell = FakeShell(make_policy(greeting=True, takeover_notice=True), lease=False)
     shell.renew(epoch=7)
     shell.do(shell.kernel.start(shell.now_us, resumed=True))
     assert shell.intents() == ["takeover_notice"]

@@ -8,9 +8,8 @@ from rspp._kernel import (
     OpenTurn,
     ProbeUtterance,
     StartUtterance,
-    TurnPolicy,
 )
-from tests.kernel.fake_shell import FakeRecogniser, FakeShell
+from tests.kernel.fake_shell import FakeRecogniser, FakeShell, make_policy
 
 
 def listening(words: int, *, complete: bool = False, backchannel: bool = False) -> FakeShell:
@@ -136,14 +135,14 @@ def test_a_backchannel_alone_is_an_answer_when_nobody_speaks() -> None:
 def test_the_longest_utterance_is_answered_as_far_as_it_was_heard() -> None:
     recogniser = FakeRecogniser()
     recogniser.hears(9)
-    shell = FakeShell(TurnPolicy(max_utterance_ms=2_000), recogniser=recogniser)
+    shell = FakeShell(make_policy(max_utterance_ms=2_000), recogniser=recogniser)
     shell.speak(2_200)
     assert shell.at(ProbeUtterance) - shell.at(StartUtterance) == 2_000_000
     assert shell.at(OpenTurn) - shell.at(ProbeUtterance) == recogniser.delay_us
 
 
 def test_the_longest_utterance_waits_half_a_second_for_its_words() -> None:
-    shell = FakeShell(TurnPolicy(max_utterance_ms=2_000))
+    shell = FakeShell(make_policy(max_utterance_ms=2_000))
     shell.speak(1_000)
     shell.transcript(3)
     shell.speak(1_700)
@@ -154,7 +153,7 @@ def test_lost_audio_is_silence() -> None:
     shell = listening(4, complete=True)
     shell.speak(320)
     heard = shell.now_us
-    shell._next_window += 5_000_000  # noqa: SLF001 - the world, not the shell, loses the windows
+    shell._next_window += 5_000_000
     shell.run(1_000)
     assert shell.intents() == ["utterance"]
     assert shell.at(OpenTurn) - heard <= 600_000
@@ -164,7 +163,7 @@ def test_a_muted_caller_has_stopped_speaking() -> None:
     shell = listening(4, complete=True)
     shell.speak(320)
     muted = shell.now_us
-    shell._next_window += 5_000_000  # noqa: SLF001 - a muted track sends no windows
+    shell._next_window += 5_000_000
     shell.do(shell.kernel.connection(shell.now_us, "muted", ""))
     shell.run(300)
     assert shell.intents() == ["utterance"]

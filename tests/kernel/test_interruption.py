@@ -15,7 +15,7 @@ from rspp._kernel import (
     StartUtterance,
     TurnPolicy,
 )
-from tests.kernel.fake_shell import FakeRecogniser, FakeShell
+from tests.kernel.fake_shell import FakeRecogniser, FakeShell, make_policy
 
 
 def speaking(recogniser: FakeRecogniser | None = None, policy: TurnPolicy | None = None) -> FakeShell:
@@ -182,7 +182,7 @@ def test_a_hold_before_the_first_output_keeps_all_of_it_back() -> None:
 
 def test_three_words_may_be_asked_for() -> None:
     recogniser = FakeRecogniser()
-    shell = speaking(recogniser, TurnPolicy(confirm_words=3, confirm_ms=5_000))
+    shell = speaking(recogniser, make_policy(confirm_words=3, confirm_ms=5_000))
     recogniser.hears(1)
     shell.speak(900)
     shell.run(400)
@@ -195,7 +195,7 @@ def test_three_words_may_be_asked_for() -> None:
 def test_interruptions_can_be_switched_off() -> None:
     recogniser = FakeRecogniser()
     recogniser.hears(4, complete=True)
-    shell = speaking(recogniser, TurnPolicy(interruptions=False))
+    shell = speaking(recogniser, make_policy(interruptions=False))
     shell.speak(1_500)
     shell.run(2_000)
     assert shell.holds() == (0, 0, 0)

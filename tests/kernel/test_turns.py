@@ -17,13 +17,12 @@ from rspp._kernel import (
     OpenTurn,
     RefuseIntent,
     ResumeOutput,
-    TurnPolicy,
 )
-from tests.kernel.fake_shell import FakeRecogniser, FakeShell, make_plan, names
+from tests.kernel.fake_shell import FakeRecogniser, FakeShell, make_plan, make_policy, names
 
 
 def started(*, resumed: bool = False, **policy: bool) -> FakeShell:
-    shell = FakeShell(TurnPolicy(**policy))
+    shell = FakeShell(make_policy(**policy))
     shell.do(shell.kernel.start(shell.now_us, resumed))
     return shell
 
@@ -38,7 +37,7 @@ def started(*, resumed: bool = False, **policy: bool) -> FakeShell:
     ],
 )
 def test_a_session_begins_with_what_the_policy_says(
-    greeting: bool, notice: bool, resumed: bool, intents: list[str]
+    *, greeting: bool, notice: bool, resumed: bool, intents: list[str]
 ) -> None:
     shell = started(resumed=resumed, greeting=greeting, takeover_notice=notice)
     assert shell.intents() == intents
@@ -132,7 +131,7 @@ def test_a_turn_that_never_speaks_is_ended_and_the_caller_told() -> None:
 
 
 def test_a_turn_that_stalls_is_ended() -> None:
-    shell = FakeShell(TurnPolicy(failure_notice=False))
+    shell = FakeShell(make_policy(failure_notice=False))
     shell.open_text()
     shell.kernel.frame(shell.now_us, 1, 1, 0, 480)
     shell.run(2_999)
@@ -143,7 +142,7 @@ def test_a_turn_that_stalls_is_ended() -> None:
 
 
 def test_held_time_is_not_charged_to_the_budget() -> None:
-    shell = FakeShell(TurnPolicy(confirm_ms=600_000))
+    shell = FakeShell(make_policy(confirm_ms=600_000))
     shell.open_text()
     shell.run(4_000)
     shell.speak(4_000)
@@ -155,7 +154,11 @@ def test_held_time_is_not_charged_to_the_budget() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "recorded"),
-    [("provider_timeout", "provider_timeout"), ("KeyError: 'x'", "provider_failure"), ("", "provider_failure")],
+    [
+        ("provider_timeout", "provider_timeout"),
+        ("KeyError: 'x'", "provider_failure"),
+        ("", "provider_failure"),
+    ],
 )
 def test_a_failed_turn_ends_with_a_reason_of_the_table(reason: str, recorded: str) -> None:
     shell = FakeShell()

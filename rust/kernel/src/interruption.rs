@@ -63,7 +63,9 @@ pub fn words_confirm(words: Hypothesis, probe: bool, policy: &TurnPolicy) -> boo
 mod tests {
     use super::*;
 
-    const POLICY: fn() -> TurnPolicy = TurnPolicy::default;
+    fn policy() -> TurnPolicy {
+        TurnPolicy { confirm_words: 2, ..TurnPolicy::default() }
+    }
 
     fn words(words: u32, backchannel: bool, complete: bool) -> Hypothesis {
         Hypothesis { words, backchannel, complete }
@@ -73,8 +75,8 @@ mod tests {
     fn a_cough_is_released_sooner_than_speech() {
         let mut burst = Burst::default();
         burst.begin(1_000_000);
-        let cough = burst.release_due_us(1_250_000, Answer::NotAsked, &POLICY());
-        let speech = burst.release_due_us(1_250_001, Answer::NotAsked, &POLICY());
+        let cough = burst.release_due_us(1_250_000, Answer::NotAsked, &policy());
+        let speech = burst.release_due_us(1_250_001, Answer::NotAsked, &policy());
         assert_eq!((cough, speech), (1_350_000, 1_450_001));
     }
 
@@ -82,7 +84,7 @@ mod tests {
     fn expected_words_are_waited_for() {
         let mut burst = Burst::default();
         burst.begin(0);
-        let due = |answer| burst.release_due_us(400_000, answer, &POLICY());
+        let due = |answer| burst.release_due_us(400_000, answer, &policy());
         assert_eq!(due(Answer::Awaited), 700_000);
         assert_eq!(due(Answer::Given(words(1, false, false))), 700_000);
         assert_eq!(due(Answer::Given(words(1, true, false))), 600_000);
@@ -93,16 +95,16 @@ mod tests {
     fn lasting_speech_confirms_at_the_threshold() {
         let mut burst = Burst::default();
         burst.begin(100_000);
-        assert!(!burst.confirms(799_999, &POLICY()));
-        assert!(burst.confirms(800_000, &POLICY()));
+        assert!(!burst.confirms(799_999, &policy()));
+        assert!(burst.confirms(800_000, &policy()));
     }
 
     #[test]
     fn words_confirm_unless_they_are_a_listeners() {
-        assert!(words_confirm(words(2, false, false), false, &POLICY()));
-        assert!(!words_confirm(words(1, false, true), false, &POLICY()));
-        assert!(words_confirm(words(1, false, true), true, &POLICY()));
-        assert!(!words_confirm(words(1, false, false), true, &POLICY()));
-        assert!(!words_confirm(words(3, true, true), true, &POLICY()));
+        assert!(words_confirm(words(2, false, false), false, &policy()));
+        assert!(!words_confirm(words(1, false, true), false, &policy()));
+        assert!(words_confirm(words(1, false, true), true, &policy()));
+        assert!(!words_confirm(words(1, false, false), true, &policy()));
+        assert!(!words_confirm(words(3, true, true), true, &policy()));
     }
 }

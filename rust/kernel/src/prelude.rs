@@ -306,7 +306,8 @@ mod tests {
 
     impl Caller {
         fn new() -> Self {
-            Self { prelude: Prelude::default(), policy: TurnPolicy::default(), now_us: 1_000_000 }
+            let policy = TurnPolicy { complete_wait_ms: 180, ..TurnPolicy::default() };
+            Self { prelude: Prelude::default(), policy, now_us: 1_000_000 }
         }
 
         fn hear(&mut self, permille: u16) -> Heard {
