@@ -90,9 +90,7 @@ def test_a_policy_that_is_no_object_is_refused(policy: str) -> None:
         make_plan(policy)
 
 
-def make_kernel(
-    session_id: str = "call", capacity: int = 256, plan: PlanTemplate | None = None
-) -> SessionKernel:
+def make_kernel(session_id: str = "call", capacity: int = 256) -> SessionKernel:
     return SessionKernel(
         session_id=session_id,
         policy=TurnPolicy(),

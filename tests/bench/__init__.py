@@ -1,0 +1,1 @@
+"""Measurements; run by `make bench`, skipped by an ordinary test run."""
