@@ -22,6 +22,8 @@ process more often and decide nothing earlier."""
 INPUT_FRAMES = 32
 """Frames that may wait for the event loop, about one second; older ones are dropped."""
 WATCH_SECONDS = 0.25
+SUBSCRIBE_SECONDS = 3.0
+"""Longest wait for a microphone that was asked for; 185 ms on an idle machine."""
 DOUBT_SECONDS = 0.6
 """Two looks at the packet counter this far apart tell a stall from silence: a sender that saves bandwidth
 still sends a packet every 400 ms."""
@@ -46,6 +48,12 @@ log = structlog.get_logger(__name__)
 class Caller:
     """Follows the one participant whom the agent talks with.
 
+    Attributes:
+        identity: who he is, empty before he is known.
+        track_sid: id of his microphone track, empty without one.
+        present: set once he is there, with a microphone or a text.
+        stuck: set when his microphone was asked for and does not come.
+
     Args:
         sink: takes audio and signals.
         identity: participant to wait for; empty takes the first one who is no agent.
@@ -61,6 +69,7 @@ class Caller:
         self.identity = identity
         self.track_sid = ""
         self.present = asyncio.Event()
+        self.stuck = asyncio.Event()
         self._sink = sink
         self._grace_seconds = grace_seconds
         self._stall_seconds = stall_seconds
@@ -68,6 +77,7 @@ class Caller:
         self._pump: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._asked: asyncio.TimerHandle | None = None
         self._last_sound_at = 0.0
         self._track: rtc.RemoteTrack | None = None
         self._doubt: asyncio.Task[None] | None = None
@@ -113,6 +123,7 @@ class Caller:
     async def close(self) -> None:
         """Stop listening; safe to call twice."""
         self._closed = True
+        self._track_came()
         for timer in (self._grace, self._watch):
             if timer is not None:
                 timer.cancel()
@@ -139,6 +150,24 @@ class Caller:
             self._on_subscribed(publication.track, publication, participant)
         else:
             publication.set_subscribed(True)
+            self._await_track()
+
+    def _await_track(self) -> None:
+        if self._asked is None:
+            self._asked = self._loop.call_later(SUBSCRIBE_SECONDS, self._on_stuck)
+
+    def _on_stuck(self) -> None:
+        self._asked = None
+        self.stuck.set()
+        if self.present.is_set() and not self._stalled:
+            # In the middle of a call the session decides what a stall means.
+            self._stalled = True
+            self._report("stall", "transport_disconnect_or_stall")
+
+    def _track_came(self) -> None:
+        if self._asked is not None:
+            self._asked.cancel()
+            self._asked = None
 
     def _on_subscribed(
         self,
@@ -154,6 +183,7 @@ class Caller:
         self._muted = publication.muted
         self._last_sound_at = self._loop.time()
         self._track = track
+        self._track_came()
         if self._pump is not None:
             self._pump.cancel()
         self._pump = self._loop.create_task(self._listen(track), name=f"caller-audio-{publication.sid}")
@@ -175,6 +205,8 @@ class Caller:
     def _on_unpublished(
         self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
     ) -> None:
+        if participant.identity == self.identity:
+            self._track_came()
         if participant.identity == self.identity and publication.sid == self.track_sid:
             self.track_sid = ""
             if self._pump is not None:
@@ -195,6 +227,7 @@ class Caller:
     def _on_left(self, participant: rtc.RemoteParticipant) -> None:
         if not self._joined or participant.identity != self.identity:
             return
+        self._track_came()
         reason = participant.disconnect_reason
         if reason in FINAL_REASONS:
             self._report("ended", FINAL_REASONS[reason])

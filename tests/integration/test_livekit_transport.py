@@ -15,6 +15,7 @@ from livekit import api, rtc
 from rspp.contracts.errors import TransportError
 from rspp.contracts.media import MAX_QUEUED_MS, OUTPUT_FRAME_SAMPLES, OUTPUT_RATE_HZ
 from rspp.tooling.room_call import echo_process
+from rspp.transports import livekit, livekit_caller
 from rspp.transports.livekit_access import agent_identity, server_api
 from tests.integration.rooms import FakeSink, Peer, access_to, agent_transport, tone
 
@@ -312,3 +313,69 @@ async def test_closing_before_connecting_is_harmless(livekit_server: LiveKitServ
     transport = agent_transport(livekit_server, "room")
     await transport.close()
     assert transport.clear() == 0
+
+
+async def test_a_room_that_does_not_take_the_voice_is_entered_anew(
+    livekit_server: LiveKitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = rtc.LocalParticipant.publish_track
+    hung: list[str] = []
+
+    async def hangs_once(
+        self: rtc.LocalParticipant, track: rtc.LocalTrack, options: rtc.TrackPublishOptions
+    ) -> rtc.LocalTrackPublication:
+        if self.identity == AGENT and not hung:
+            hung.append(self.identity)
+            await asyncio.Event().wait()
+        return await publish(self, track, options)
+
+    monkeypatch.setattr(livekit, "PUBLISH_SECONDS", 0.3)
+    monkeypatch.setattr(rtc.LocalParticipant, "publish_track", hangs_once)
+    async with in_call(livekit_server) as (transport, sink, peer):
+        assert hung == [AGENT]
+        assert sink.signals == [("connected", "")]
+        speaking = asyncio.create_task(speak(transport, 100))
+        await peer.hear(AGENT)
+        speaking.cancel()
+
+
+async def test_a_microphone_that_does_not_come_makes_it_enter_anew(
+    livekit_server: LiveKitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribe = rtc.RemoteTrackPublication.set_subscribed
+    ignored: list[str] = []
+
+    def ignores_once(self: rtc.RemoteTrackPublication, subscribed: bool) -> None:  # noqa: FBT001
+        if ignored:
+            subscribe(self, subscribed)
+        ignored.append(self.sid)
+
+    monkeypatch.setattr(livekit_caller, "SUBSCRIBE_SECONDS", 0.5)
+    monkeypatch.setattr(rtc.RemoteTrackPublication, "set_subscribed", ignores_once)
+    async with in_call(livekit_server) as (_, sink, peer):
+        assert len(ignored) >= 2
+        assert sink.signals == [("connected", "")]
+        peer.speaking = True
+        await sink.until(lambda: sink.loud_frames >= 5)
+
+
+async def test_a_room_whose_media_never_come_is_given_up(
+    livekit_server: LiveKitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(livekit_caller, "SUBSCRIBE_SECONDS", 0.2)
+    monkeypatch.setattr(rtc.RemoteTrackPublication, "set_subscribed", lambda *_: None)
+    peer = await Peer(livekit_server, "room").join()
+    with pytest.raises(TransportError, match="did not deliver the caller's microphone"):
+        await agent_transport(livekit_server, "room").connect(FakeSink())
+    await peer.leave()
+
+
+async def test_leaving_while_joining_publishes_nothing(livekit_server: LiveKitServer) -> None:
+    transport = agent_transport(livekit_server, "room")
+    peer = await Peer(livekit_server, "room").join()
+    connecting = asyncio.create_task(transport.connect(FakeSink()))
+    transport.leave_now()
+    with pytest.raises(TransportError, match="was left while joining"):
+        await connecting
+    assert peer.loud == {}
+    await peer.leave()
