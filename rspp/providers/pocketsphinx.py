@@ -1,7 +1,17 @@
 """Recognition by pocketsphinx with a grammar: the embedded recogniser, US English, no dictation.
 
 It knows the sentences of the pipeline and nothing else: free dictation with the models of its package
-recognised almost none of the test sentences, so it is not offered.
+recognised almost none of the test sentences, so it is not offered, and a sentence outside the grammar comes
+out as the nearest words inside it.
+
+Measured with the grammar of ``front-desk.yaml`` and espeak-ng speech, voices en-us, en-us+f3 and en-us+m3 at
+140, 150, 165 and 180 words a minute, on one of two shared cores:
+
+- whole sentences: 478 of 480 exact; first words of sentences: 95 of 96 exact, none taken for complete;
+- a listener's words ("mhm", "uh huh", "yeah", "okay", "right"): 60 of 60; bursts of noise of 120 to 450 ms at
+  three levels: 216 of 216 empty or a listener's word, none a sentence, none two words of a sentence;
+- 0.025 of real time; ``conclude`` 10 ms, 17 ms at most; 16 ms and 6.7 MB for each further recogniser, 0.6 MB
+  more once it was used.
 """
 
 from __future__ import annotations
@@ -42,10 +52,14 @@ FRAGMENT_WORDS: Final = 2
 FLOOR_AMPLITUDE: Final = 20.0
 """Standard deviation of the faint noise (-64 dBFS) laid under all audio: the acoustic model was trained on
 rooms and takes digital silence for sounds."""
+FIRST_CEPSTRAL_MEAN: Final = "50,-1.1,-3.4,5.2,-6.7,-1.4,2.9,-7.3,-2.5,-4.2,0.4,0.3,-3.1"
+"""Where the mean of a caller's channel starts: half way from flat to that of synthesised speech. With it 242
+of 246 first sentences were recognised, at full and at quarter level; with the package's default 228."""
 BACKCHANNEL_WEIGHT: Final = 0.3
 SENTENCE_WEIGHT: Final = 0.5
 NEXT_SENTENCE_WEIGHT: Final = 0.05
 BUILT_IN_PRONUNCIATIONS: Final[dict[str, tuple[str, ...]]] = {
+    "okay": ("OW K EY", "OW K Y EY"),
     "mhm": ("M HH AH M", "AH M HH AH M", "M HH M", "EH M EY CH EH M", "EH L EY CH EH L", "UW IY CH UW"),
     "huh": ("HH AH", "HH AA"),
     "uh": ("AH", "AA"),
@@ -89,6 +103,7 @@ class _Decoder:
             pbeam=1e-80,
             wbeam=1e-60,
             topn=2,
+            cmninit=FIRST_CEPSTRAL_MEAN,
             loglevel="FATAL",
         )
         for word, variants in phones.items():
@@ -106,6 +121,7 @@ class _Decoder:
         self._decoder.activate_search("sentences")
         self._started = False
         self._fed = 0
+        self._channel = FIRST_CEPSTRAL_MEAN
         noise = np.random.default_rng(1).normal(0.0, FLOOR_AMPLITUDE, INPUT_RATE_HZ)
         self._floor = noise.astype(np.int16)
 
@@ -131,6 +147,7 @@ class _Decoder:
         """Drop an unfinished utterance and start a new one."""
         with self._lock:
             self._stop()
+            self._decoder.set_cmn(self._channel)
             self._decoder.start_utt()
             self._started = True
             self._fed = 0
@@ -153,7 +170,11 @@ class _Decoder:
             loose, loose_score = self._words(), self._score()
             self._stop()
             finished, finished_score = self._words(), self._score()
-        return self.hypothesis(self._choose(loose, loose_score, finished, finished_score))
+            hypothesis = self.hypothesis(self._choose(loose, loose_score, finished, finished_score))
+            if hypothesis.complete and not hypothesis.backchannel:
+                # Noise says nothing about the caller's channel: a hundred coughs would cost sentences.
+                self._channel = self._decoder.get_cmn(False)
+        return hypothesis
 
     def _choose(
         self, loose: list[str], loose_score: float, finished: list[str], finished_score: float
