@@ -26,6 +26,73 @@ def signal_registry() -> list[tuple[str, tuple[str, ...], str, tuple[str, ...]]]
     ``event_scope`` is ``session``, ``turn`` or ``either``.
     """
 
+# ------------------------------------------------------------------------------------ documents
+
+# A fault is ``(rule, field, message)``: the rule that is broken, the path of the field, what is wrong.
+
+def validate_document(kind: str, document: bytes) -> tuple[str, str, str] | None:
+    """Validate one contract document against its own kind; return its first fault or none.
+
+    Args:
+        kind: one of ``document_kinds``.
+        document: JSON in UTF-8.
+
+    Raises:
+        ValueError: ``kind`` is unknown.
+    """
+
+def document_structure(kind: str) -> str:
+    """Return the structure of a kind as JSON Schema text, without the rules that tie fields together.
+
+    Raises:
+        ValueError: ``kind`` is unknown.
+    """
+
+def document_kinds() -> list[tuple[str, int]]:
+    """Return the kinds of document with their largest sizes in bytes."""
+
+def contract_rules() -> list[tuple[str, str, bool, str]]:
+    """Return every rule as ``(id, source, in_schema, text)``.
+
+    ``source`` names sections of the contracts, ``in_schema`` tells whether JSON Schema can say the rule.
+    """
+
+def signal_reasons() -> list[tuple[str, tuple[str, ...]]]:
+    """Return the closed vocabulary of reasons of every signal; empty when it carries none."""
+
+def decision_matrix() -> list[tuple[str, str, str, str, bool, bool]]:
+    """Return the legal cells as ``(outcome, emitter, phase, scope, needs_turn_id, needs_epoch)``."""
+
+def negotiate_version(
+    version: str, *, retired: Sequence[tuple[str, int]], now_ms: int, skew_ms: int
+) -> tuple[str, str, str] | None:
+    """Decide whether an event of ``version`` may still be taken; return the fault or none.
+
+    Args:
+        version: schema version of the event.
+        retired: versions with the wall clock after which they are refused, ms since the epoch.
+        now_ms: wall clock, ms since the epoch.
+        skew_ms: how far the clocks of two hosts may be apart.
+
+    Raises:
+        ValueError: a retired version is no version.
+    """
+
+@final
+class StreamValidator:
+    """Checks the order across documents: a timeline, line by line, or plain contract documents."""
+
+    def __new__(cls) -> StreamValidator: ...
+    def push(self, line: bytes) -> tuple[str, str, str] | None:
+        """Take the next line; return its first fault or none.
+
+        A document that is faulty by itself is reported and otherwise left out of account.
+        """
+    def finish(self) -> list[tuple[str, str, str]]:
+        """Return what is still missing at the end of the recording."""
+
+# --------------------------------------------------------------------------------------- policies
+
 @final
 class TurnPolicy:
     """Frozen thresholds of turn taking for one session; all durations in ms.

@@ -1,5 +1,6 @@
 //! `rspp._kernel`: the Python face of the kernel. Conversions only; every decision is the kernel's.
 
+mod document;
 mod edge;
 mod effects;
 mod policy;
@@ -13,6 +14,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERSION", rspp_kernel::VERSION)?;
     module.add("BUILD_PROFILE", rspp_kernel::BUILD_PROFILE)?;
     tables::register(module)?;
+    document::register(module)?;
     policy::register(module)?;
     effects::register(module)?;
     session::register(module)?;

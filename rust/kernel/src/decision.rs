@@ -95,6 +95,45 @@ impl Decision {
     }
 }
 
+/// One legal cell of the matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// What is decided.
+    pub outcome: Outcome,
+    /// Who decides.
+    pub decider: Decider,
+    /// When.
+    pub phase: Phase,
+    /// What it covers.
+    pub scope: Scope,
+    /// Whether the turn must be named.
+    pub needs_turn: bool,
+    /// Whether the authority epoch must be carried.
+    pub needs_epoch: bool,
+}
+
+/// The legal cells of the matrix in the order of the vocabularies.
+#[must_use]
+pub fn matrix() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for &outcome in Outcome::ALL {
+        for &decider in Decider::ALL {
+            for &phase in Phase::ALL {
+                for &scope in Scope::ALL {
+                    let decision = Decision { outcome, phase, scope, decider, reason: Reason::Cancelled };
+                    if decision.legal(true) {
+                        let needs_turn = !decision.legal(false);
+                        let needs_epoch =
+                            matches!(outcome, Outcome::StaleEpochReject | Outcome::DeauthorizedDrain);
+                        cells.push(Cell { outcome, decider, phase, scope, needs_turn, needs_epoch });
+                    }
+                }
+            }
+        }
+    }
+    cells
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@
 
 pub mod authority;
 pub mod decision;
+pub mod document;
 pub mod edge;
 pub mod effect;
 pub mod event;
@@ -23,6 +24,7 @@ pub mod reason;
 pub mod session;
 pub mod signal;
 pub mod turn;
+pub mod vocabulary;
 
 /// Version of this crate.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,6 +1,6 @@
 //! Enumerations whose variants have one fixed name on the wire.
 
-/// Declares a fieldless enum with `ALL`, `name` and `parse`.
+/// Declares a fieldless enum with `ALL`, `NAMES`, `name` and `parse`.
 ///
 /// One declaration per vocabulary keeps the name in Rust, in Python and in evidence the same.
 macro_rules! named_enum {
@@ -19,6 +19,9 @@ macro_rules! named_enum {
         impl $Name {
             /// Every variant in declaration order.
             pub const ALL: &'static [Self] = &[ $( Self::$Variant ),+ ];
+
+            /// Every name in declaration order.
+            pub const NAMES: &'static [&'static str] = &[ $( $text ),+ ];
 
             /// The name on the wire.
             #[must_use]

@@ -98,9 +98,40 @@ reasons! {
     AdapterInvokeError, "adapter_invoke_error", "provider", "The adapter of a provider failed.";
     CancelRequestedBeforeInvoke, "cancel_requested_before_invoke", "provider", "The turn was cancelled before the provider was called.";
     AbiEnvelopeInvalid, "abi_envelope_invalid", "event", "An event breaks a rule of its envelope.";
+    AbiVersionUnsupported, "abi_version_unsupported", "event", "An event is of a contract version that cannot be read here.";
+    AbiVersionRetired, "abi_version_retired", "event", "An event is of a contract version whose deadline has passed.";
+    AbiSizeExceeded, "abi_size_exceeded", "event", "An event is larger than an envelope may be.";
+    AbiSequenceRegression, "abi_sequence_regression", "event", "An event's runtime sequence does not rise.";
+    AbiDuplicateEvent, "abi_duplicate_event", "event", "An event carries the id of an earlier one.";
+    CircuitOpened, "circuit_opened", "provider", "A provider failed too often and is left alone for a while.";
+    CircuitHalfOpened, "circuit_half_opened", "provider", "A provider that was left alone is tried again.";
+    CircuitClosed, "circuit_closed", "provider", "A provider answers again.";
+    Reconnected, "reconnected", "transport", "The room is reached again.";
+    RoomDeleted, "room_deleted", "transport", "The room was deleted.";
+    RoomClosed, "room_closed", "transport", "The room was closed.";
+    RemovedFromRoom, "removed_from_room", "transport", "The server removed the agent from the room.";
+    DuplicateIdentity, "duplicate_identity", "transport", "Another participant took the agent's identity.";
+    ServerShutdown, "server_shutdown", "transport", "The server of the room shut down.";
+    LeftRoom, "left_room", "transport", "The agent left the room by itself.";
+    Superseded, "superseded", "transport", "Another runtime has taken over the call.";
+    CallerLeft, "caller_left", "transport", "The caller hung up.";
+    CallerRemoved, "caller_removed", "transport", "The server removed the caller from the room.";
+    CallerRejected, "caller_rejected", "transport", "The caller declined the call.";
+    CallerUnavailable, "caller_unavailable", "transport", "The caller could not be reached.";
+    CallerAbsent, "caller_absent", "transport", "The caller is not in the room.";
+    CallerVanished, "caller_vanished", "transport", "The caller was lost and did not come back.";
+    CallerReturned, "caller_returned", "transport", "The caller is in the room again.";
+    TrackMuted, "track_muted", "transport", "The caller muted the microphone.";
+    TrackUnmuted, "track_unmuted", "transport", "The caller switched the microphone on again.";
+    TrackUnpublished, "track_unpublished", "transport", "The caller took the microphone away.";
+    AudioResumed, "audio_resumed", "transport", "The caller's audio arrives again.";
+    HangUp, "hang_up", "session", "The agent ended the call.";
+    Drained, "drained", "session", "The runtime is leaving and the running turn is over.";
+    Forced, "forced", "session", "The runtime was told to stop at once.";
+    SessionClosed, "session_closed", "session", "The session was closed from inside.";
     ConfigurationInvalid, "configuration_invalid", "shell", "A file, flag or environment variable is missing or wrong.";
     InternalError, "internal_error", "shell", "A defect of RSPP itself.";
-    UnlistedReason, "unlisted_reason", "shell", "A reason from outside after the table of foreign reasons was full.";
+    UnlistedReason, "unlisted_reason", "shell", "A reason from outside that is in no vocabulary; the input beside it keeps the word.";
 }
 
 impl Reason {

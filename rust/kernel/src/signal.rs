@@ -139,7 +139,7 @@ impl Signal {
             | Self::PlaybackCompleted
             | Self::PlaybackCancelled => row(DELIVERY, Turn, TURN_ID),
             Self::RecordingLevelDowngraded => row(&[Or02], Either, REASON),
-            Self::AbiReject => row(&[Rk05], Either, REASON),
+            Self::AbiReject => row(&[Rk05], Either, &["reason", "causal_parent_id"]),
         }
     }
 

@@ -52,8 +52,8 @@ impl Context {
                 out.push_str(r#","event":{"#);
                 self.envelope(record, scope, out);
                 put(out, format_args!(r#","signal":"{}","emitted_by":"{}""#, signal.name(), emitter.name()));
-                if reason != Label::Empty {
-                    put(out, format_args!(r#","reason":{}"#, quote(interner.text(reason))));
+                if let Some(code) = signal.code_of(reason) {
+                    put(out, format_args!(r#","reason":"{code}""#));
                 }
                 if signal == Signal::Cancel {
                     out.push_str(r#","scope":"turn""#);
