@@ -166,7 +166,7 @@ class Session:
         self._ended = asyncio.Event()
         self._draining = False
         self._shell_records: list[bytes] = []
-        self._pressure_us = now
+        self._pressure_us = self._step_us = now
 
     # ------------------------------------------------------------------ life
 
@@ -227,7 +227,7 @@ class Session:
         """End the call now; an open turn is aborted."""
         if not self._ended.is_set():
             self.reason = self.reason or reason
-            self._perform(self.kernel.connection(self._clock.now_us(), "ended", reason))
+            self._perform(self.kernel.connection(self._step_time(), "ended", reason))
             self._ended.set()
 
     async def _shut(self, tasks: list[asyncio.Task[None]]) -> None:
@@ -263,7 +263,7 @@ class Session:
             if self._window_fill == size:
                 self._window_fill = 0
                 permille = round(self._providers.vad.probability(self._window) * 1000)
-                now = self._clock.now_us()
+                now = self._step_time()
                 if permille >= self._spec.vad.speech * 1000:
                     self._speech_ended_us = now
                 self._perform(self.kernel.voice_activity(now, self._media_sample, permille))
@@ -275,7 +275,7 @@ class Session:
             return
         self._next_text += 1
         self._texts[self._next_text] = text.strip()
-        self._perform(self.kernel.text_message(self._clock.now_us(), self._next_text))
+        self._perform(self.kernel.text_message(self._step_time(), self._next_text))
 
     def on_connection(self, state: ConnectionState, reason: str) -> None:
         """The connection changed."""
@@ -284,7 +284,7 @@ class Session:
         if state == "ended":
             self.end(reason or "ended")
         else:
-            self._perform(self.kernel.connection(self._clock.now_us(), state, reason))
+            self._perform(self.kernel.connection(self._step_time(), state, reason))
 
     # ------------------------------------------------------------------ from the nodes
 
@@ -293,7 +293,7 @@ class Session:
             self._hypothesis = hypothesis
         self._perform(
             self.kernel.transcript(
-                self._clock.now_us(),
+                self._step_time(),
                 utterance,
                 revision,
                 hypothesis.words,
@@ -316,16 +316,16 @@ class Session:
         self._perform(self.kernel.playback(now, turn, "started", 0))
 
     def _drained(self, turn: int) -> None:
-        self._perform(self.kernel.generation_finished(self._clock.now_us(), turn))
+        self._perform(self.kernel.generation_finished(self._step_time(), turn))
 
     def _lease_expired(self) -> None:
-        self._perform(self.kernel.tick(self._clock.now_us()))
+        self._perform(self.kernel.tick(self._step_time()))
 
     def _renewed(self, lease: Lease) -> None:
         self._perform(self.kernel.lease(self._clock.now_us(), lease.epoch, lease.deadline_us))
 
     def _lost(self, reason: str) -> None:
-        self._perform(self.kernel.lease_lost(self._clock.now_us(), reason))
+        self._perform(self.kernel.lease_lost(self._step_time(), reason))
 
     def segment_started(self, turn: int, text: str) -> None:
         """A segment of ``turn`` is about to be spoken: front ends see the reply grow."""
@@ -387,10 +387,11 @@ class Session:
 
     def _tick(self) -> None:
         self._timer = self._timer_us = None
-        self._perform(self.kernel.tick(self._clock.now_us()))
+        self._perform(self.kernel.tick(self._step_time()))
 
     def _open_turn(self, opened: _kernel.OpenTurn) -> None:
         now = self._clock.now_us()
+        self._record_latency("turn_open_proposed_to_turn_open", opened.turn, now - self._step_us)
         turn = _Turn(opened.turn, opened.intent, SpokenTurn(), now)
         self._turn = turn
         synthesizer: Synthesizer = self._providers.synthesizer
@@ -437,11 +438,18 @@ class Session:
             self._failed(turn, "node_timeout_or_failure")
 
     def _failed(self, turn: _Turn, reason: str) -> None:
-        self._perform(self.kernel.generation_failed(self._clock.now_us(), turn.number, reason))
+        self._perform(self.kernel.generation_failed(self._step_time(), turn.number, reason))
+
+    def _step_time(self) -> int:
+        """The time that a kernel step is given; latencies of its effects count from here."""
+        self._step_us = self._clock.now_us()
+        return self._step_us
 
     def _cancel_turn(self, number: int, reason: str) -> None:
         started = self._clock.now_us()
+        self._record_latency("cancel_to_gate_closed", number, started - self._step_us)
         heard = self._playout.cancel(number)
+        self._record_latency("cancel_to_queue_cleared", number, self._clock.now_us() - self._step_us)
         turn = self._turn
         if turn is None or turn.number != number:
             return
