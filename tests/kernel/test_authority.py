@@ -49,7 +49,15 @@ def test_expiry_drains_the_turn_in_the_order_of_the_contract() -> None:
     assert shell.endings() == [(1, "abort", "authority_loss")]
     assert shell.effects(LeaveRoom)[0].reason == "lease_expired"
     assert shell.at(LeaveRoom) == shell.passed[0][0] + LEASE_US
-    ending = names(shell.evidence(), turn=1)
+    records = shell.evidence()
+    drained = [record["decision"] for record in records if record["kind"] == "decision"][-1]
+    assert (drained["outcome_kind"], drained["phase"], drained["scope"], drained["reason"]) == (
+        "deauthorized_drain",
+        "active_turn",
+        "turn",
+        "authority_revoked_in_turn",
+    )
+    ending = names(records, turn=1)
     assert ending[-6:] == [
         "output_accepted",
         "gate_closed",

@@ -183,6 +183,17 @@ def test_a_notice_waits_for_the_caller_who_is_speaking() -> None:
     assert shell.kernel.frame(shell.now_us, 2, 1, 0, 480) == PASS
 
 
+def test_speech_counts_on_across_a_failure() -> None:
+    shell = FakeShell()
+    shell.open_text(playing=10_000)
+    shell.run(500)
+    shell.speak(500)
+    shell.do(shell.kernel.generation_failed(shell.now_us, 1, "provider_timeout"))
+    shell.playing = 0
+    shell.speak(280)
+    assert shell.endings() == [(1, "abort", "provider_timeout"), (2, "abort", "cancelled")]
+
+
 def test_reports_about_another_turn_are_late_events() -> None:
     shell = FakeShell()
     shell.open_text()
