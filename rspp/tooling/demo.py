@@ -1,0 +1,219 @@
+"""``python -m rspp.tooling.demo``: the main job, end to end, for somebody who sees it the first time.
+
+It starts a real LiveKit server, the runtime with the example pipeline, and a caller in a process of its
+own; holds the scripted call; and judges it from the caller's recording. Exit status is 0 only if the call
+went as scripted and every gate held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from rspp.contracts.errors import ConfigurationError, RsppError, TransportError
+from rspp.evidence.timeline import read_timeline
+from rspp.tooling.call_judge import TYPICAL_FLOOR_MS, check_demo, figures_of, floor_of, judge
+from rspp.tooling.call_scripts import demo_script, tones_script
+from rspp.tooling.figures import machine, print_checks, print_figures
+from rspp.tooling.live_view import LiveView
+from rspp.tooling.livekit_server import LiveKitServer, ensure_server
+from rspp.tooling.measure import summarise
+from rspp.tooling.presentation import run_async, run_tool
+from rspp.tooling.report import call_section, figures_section, write_page
+from rspp.tooling.room_call import echo_process, make_call, runtime_process, write_json
+from rspp.tooling.story import Story, read_story
+
+if TYPE_CHECKING:
+    from rspp.tooling.figures import Check, Figure
+    from rspp.tooling.room_call import CallResult
+
+ROOM = "demo"
+FLOOR_TONES = 8
+LEAVE_LIMIT_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A judged call."""
+
+    call: CallResult
+    story: Story
+    figures: list[Figure]
+    checks: list[Check]
+    floor: float
+    transport: str
+
+    @property
+    def failures(self) -> list[str]:
+        """Everything that is wrong; empty when the call went as scripted."""
+        wrong = [failure for figure in self.figures for failure in figure.failures()]
+        return wrong + [f"{check.title}: {check.detail}" for check in self.checks if not check.passed]
+
+
+def example_pipeline() -> Path:
+    """Return the pipeline that ships with the project."""
+    return Path(str(resources.files("rspp.pipeline"))) / "examples" / "front-desk.yaml"
+
+
+async def measure_floor(server: LiveKitServer, folder: Path, tones: int) -> list[float]:
+    """Measure the room's own round trip through a bare echo participant.
+
+    Raises:
+        TransportError: no echo came back.
+    """
+    async with echo_process(server, "floor", folder):
+        call = await make_call(server, "floor", tones_script(tones), folder / "caller")
+    trips = floor_of(call)
+    if not trips:
+        raise TransportError("no echo came back through the room", hint=f"see the logs in {folder}")
+    return trips
+
+
+async def call_in_room(
+    server: LiveKitServer, folder: Path, script: dict[str, Any], view: LiveView | None, room: str = ROOM
+) -> tuple[CallResult, Story]:
+    """Hold one scripted call with the runtime in a real room.
+
+    Raises:
+        TransportError: the runtime or the caller could not take part.
+    """
+    timeline = folder / "evidence" / room / "timeline.jsonl"
+    runtime = runtime_process(server, room, example_pipeline(), folder, extra=("--session", room))
+    async with runtime:
+        following = asyncio.create_task(view.follow(timeline)) if view is not None else None
+        try:
+            call = await make_call(
+                server, room, script, folder / "caller", on_event=view.on_event if view is not None else None
+            )
+            with contextlib.suppress(TimeoutError):
+                await runtime.wait(LEAVE_LIMIT_SECONDS)
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+        if runtime.returncode != 0:
+            state = "did not leave" if runtime.returncode is None else f"ended with {runtime.returncode}"
+            raise TransportError(
+                f"the runtime {state}: {runtime.log_tail(2) or 'no message'}", hint=f"see {runtime.log_path}"
+            )
+    if not timeline.is_file():
+        raise TransportError("the runtime left no timeline", hint=f"see {runtime.log_path}")
+    return call, read_story(read_timeline(timeline))
+
+
+async def demo_in_room(program: Path, folder: Path, console: Console) -> Outcome:
+    """The demo in a real room."""
+    async with LiveKitServer(program, log_path=folder / "server.log") as server:
+        console.print(f"LiveKit server on {server.url}")
+        console.print(f"floor: the round trip of {FLOOR_TONES} tones through the room and a bare echo …")
+        trips = await measure_floor(server, folder / "floor", FLOOR_TONES)
+        middle = summarise(trips)
+        floor = middle.median if middle is not None else TYPICAL_FLOOR_MS
+        console.print(f"floor: {floor:.0f} ms")
+        console.print("the call: rspp-runtime with front-desk.yaml, and a caller in a process of its own")
+        with LiveView(console, "a call in a real LiveKit room") as view:
+            call, story = await call_in_room(server, folder, demo_script(), view)
+    judged = judge(call)
+    figures = figures_of(judged, story, floor, "floor", needed=1)
+    return Outcome(call, story, figures, check_demo(call, story), floor, "a real LiveKit room")
+
+
+def leave_results(outcome: Outcome, target: Path, work: Path) -> None:
+    """Put the four files of the demo in place."""
+    target.mkdir(parents=True, exist_ok=True)
+    made_on = machine()
+    document: dict[str, Any] = {
+        "call": "demo",
+        "transport": outcome.transport,
+        "passed": not outcome.failures,
+        "failures": outcome.failures,
+        "floor_ms": outcome.floor,
+        "figures": [figure.document() for figure in outcome.figures],
+        "checks": [check.document() for check in outcome.checks],
+        "machine": made_on,
+    }
+    for name, source in (("call.wav", outcome.call.folder / "call.wav"), ("timeline.jsonl", work)):
+        temporary = target / f"{name}.part"
+        shutil.copyfile(source, temporary)
+        temporary.replace(target / name)
+    write_json(target / "figures.json", document)
+    write_page(
+        target / "report.html",
+        title="A call with RSPP",
+        lead=f"A scripted caller talks with the example front desk in {outcome.transport}. What the caller's "
+        "process sent and heard is drawn below with what the runtime decided. The figures come from the "
+        f"recording alone; the room itself takes {outcome.floor:.0f} ms there and back.",
+        passed=not outcome.failures,
+        sections=[
+            figures_section(outcome.figures, outcome.checks, plots=False),
+            call_section(outcome.call, outcome.story),
+        ],
+        machine=made_on,
+        data=document,
+    )
+
+
+async def _demo(target: Path, console: Console) -> int:
+    try:
+        program: Path | None = await asyncio.to_thread(
+            ensure_server, lambda line: console.print(line, markup=False, highlight=False)
+        )
+    except ConfigurationError as error:
+        console.print(f"{error.message}; {error.hint}", markup=False, soft_wrap=True)
+        console.print("holding the same call over the loopback transport instead")
+        program = None
+    with tempfile.TemporaryDirectory(prefix="rspp-demo-") as name:
+        folder = Path(name)
+        try:
+            if program is not None:
+                outcome = await demo_in_room(program, folder, console)
+                timeline = folder / "evidence" / ROOM / "timeline.jsonl"
+            else:
+                from rspp.tooling.demo_loopback import demo_over_loopback
+
+                outcome = await asyncio.to_thread(demo_over_loopback, folder)
+                timeline = folder / "timeline.jsonl"
+        except RsppError:
+            _keep_logs(folder, target)
+            raise
+        leave_results(outcome, target, timeline)
+        if outcome.failures:
+            _keep_logs(folder, target)
+    console.print()
+    print_figures(console, outcome.figures, rivals=False)
+    print_checks(console, outcome.checks)
+    console.print(f"\nlisten: {target / 'call.wav'}   read: {target / 'report.html'}", highlight=False)
+    for failure in outcome.failures:
+        console.print(f"[red]failed[/]: {failure}", soft_wrap=True)
+    return 1 if outcome.failures else 0
+
+
+def _keep_logs(folder: Path, target: Path) -> None:
+    logs = target / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    for path in folder.rglob("*.log"):
+        shutil.copyfile(path, logs / path.name)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rspp.tooling.demo", description="Hold the scripted call and judge it."
+    )
+    parser.add_argument("--out", type=Path, default=Path("artifacts/demo"), help="folder for the results")
+    options = parser.parse_args(arguments)
+    return run_tool(lambda: run_async(_demo(options.out, Console())))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
