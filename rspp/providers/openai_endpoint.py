@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 import openai
@@ -27,6 +27,11 @@ BLOCKED_STATUS: Final = frozenset({401, 403})
 class Endpoint:
     """One server: a client without retries, and its failures as ``ProviderError``.
 
+    Attributes:
+        client: the client.
+        headers: extra headers of every request: what must not be sent to this server.
+        official: whether it is OpenAI's own server.
+
     Args:
         section: section of the pipeline file, for messages.
         spec: address, model and timeout.
@@ -39,17 +44,15 @@ class Endpoint:
         self._name = f"{section} at {parts.hostname}" + (f":{parts.port}" if parts.port else "")
         self._key = api_key
         self._timeout_s = spec.timeout_ms / 1000
-        withheld: dict[str, Any] = {}
-        if not api_key:
-            withheld["Authorization"] = openai.Omit()
+        # The client insists on a key unless each request withholds it.
+        self.headers: dict[str, openai.Omit] = {} if api_key else {"Authorization": openai.Omit()}
         if not self.official:
-            withheld |= {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
+            self.headers |= {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
         self.client = openai.AsyncOpenAI(
             base_url=spec.base_url,
             api_key=api_key or "none",
             max_retries=0,
             timeout=self._timeout_s,
-            default_headers=withheld,
         )
 
     async def within(self, work: Awaitable[T]) -> T:

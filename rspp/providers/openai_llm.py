@@ -51,6 +51,7 @@ class OpenAiResponder:
                     stream=True,
                     temperature=spec.temperature,
                     extra_body={limit: spec.max_tokens},
+                    extra_headers=endpoint.headers,
                 )
             )
         said = False
@@ -60,13 +61,14 @@ class OpenAiResponder:
             while True:
                 with endpoint.failures():
                     part = await endpoint.within(anext(parts, None))
+                    choice = part.choices[0] if part is not None and part.choices else None
+                    text = (choice.delta.content or "") if choice is not None else ""
+                    ending = (choice.finish_reason or ending) if choice is not None else ending
                 if part is None:
                     break
-                for choice in part.choices[:1]:
-                    ending = choice.finish_reason or ending
-                    if choice.delta.content:
-                        said = True
-                        yield ResponseDelta(text=choice.delta.content)
+                if text:
+                    said = True
+                    yield ResponseDelta(text=text)
         finally:
             await stream.close()
         if said:

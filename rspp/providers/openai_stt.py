@@ -82,6 +82,7 @@ class OpenAiRecognition:
                     model=self._spec.model,
                     language=self._spec.language or openai.omit,
                     response_format="json",
+                    extra_headers=endpoint.headers,
                 )
             )
         text = transcription.text

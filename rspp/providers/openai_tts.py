@@ -39,7 +39,11 @@ class OpenAiSynthesizer:
         """
         spec, endpoint = self._spec, self._endpoint
         request = endpoint.client.audio.speech.with_streaming_response.create(
-            model=spec.model, voice=spec.voice, input=text, response_format="pcm"
+            model=spec.model,
+            voice=spec.voice,
+            input=text,
+            response_format="pcm",
+            extra_headers=endpoint.headers,
         )
         with endpoint.failures():
             response = await endpoint.within(request.__aenter__())
