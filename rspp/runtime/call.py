@@ -43,7 +43,15 @@ ROOM_ENDS = {
     "transport_disconnect_or_stall": "the connection to the room was lost and did not come back",
     "superseded": "another runtime has taken over the call",
 }
-AUTHORITY_ENDS = ("lease_expired", "lease_deauthorized", "authority_loss", "authority_revoked_in_turn")
+AUTHORITY_ENDS = (
+    "lease_expired",
+    "lease_deauthorized",
+    "lease_stale_epoch",
+    "authority_epoch_mismatch",
+    "authority_loss",
+    "authority_revoked_in_turn",
+    "authority_revoked_before_open",
+)
 
 log = structlog.get_logger(__name__)
 

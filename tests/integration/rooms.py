@@ -140,6 +140,7 @@ class Peer(Watched):
         self.room.on("track_subscribed", self._on_track)
         self.room.on("participant_attributes_changed", self._on_attributes)
         self.room.on("participant_connected", lambda _: self.changed())
+        self.room.on("track_published", lambda *_: self.changed())
         self.room.on("participant_disconnected", self._on_left)
         self.room.on("disconnected", self._on_disconnected)
         self.room.register_text_stream_handler("lk.transcription", self._on_stream)

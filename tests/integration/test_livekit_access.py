@@ -92,7 +92,7 @@ async def test_a_host_that_does_not_exist_is_named() -> None:
 
 @pytest.mark.room
 async def test_only_earlier_epochs_of_the_same_session_are_removed(livekit_server: LiveKitServer) -> None:
-    identities = ["agent-s-e1", "agent-s-e3", "agent-other-e1", "caller", "agent-s"]
+    identities = ["agent-s-e1", "agent-s-e3", "agent-s-e4", "agent-other-e1", "caller", "agent-s"]
     peers = [Peer(livekit_server, "room", identity) for identity in identities]
     try:
         for peer in peers:
@@ -146,3 +146,4 @@ def test_messages_of_the_sdk_become_plain_words(raw: str, kind: type[RsppError],
 def test_tokens_are_taken_out_of_messages() -> None:
     token = mint_token(ServerAccess("ws://x", "key", "s" * 40), room="r", identity="i")
     assert redact(f"invalid token: {token}, error: x") == "invalid token: <token>, error: x"
+    assert token not in explain_connect_error("ws://x", f"unheard-of {token}").message

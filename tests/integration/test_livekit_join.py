@@ -100,6 +100,7 @@ async def test_a_standby_takes_over(
             os.kill(holder.pid, number)
             await peer.hear("agent-room-e2", 1)
             assert time.monotonic() - stopped_at < 6.0
+            assert '"resumed": true' in standby.log_path.read_text("utf-8")
             if number == signal.SIGSTOP:
                 # The old one continues, finds its deadline passed, and is never heard again.
                 heard = peer.loud["agent-room-e1"]

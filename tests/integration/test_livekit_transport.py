@@ -16,7 +16,7 @@ from rspp.contracts.errors import TransportError
 from rspp.contracts.media import MAX_QUEUED_MS, OUTPUT_FRAME_SAMPLES, OUTPUT_RATE_HZ
 from rspp.tooling.room_call import echo_process
 from rspp.transports import livekit, livekit_caller
-from rspp.transports.livekit_access import agent_identity, server_api
+from rspp.transports.livekit_access import agent_identity, mint_token, server_api
 from tests.integration.rooms import FakeSink, Peer, access_to, agent_transport, tone
 
 if TYPE_CHECKING:
@@ -90,10 +90,11 @@ async def test_a_cancelled_write_does_not_break_the_next(livekit_server: LiveKit
         await speaking
 
 
-async def test_an_odd_rest_is_filled_up_to_steps_that_are_played(livekit_server: LiveKitServer) -> None:
-    async with in_call(livekit_server) as (transport, _, _):
-        await transport.write(np.ones(100, np.int16))
-        assert 0 < transport.queued_samples() <= OUTPUT_RATE_HZ // 100
+async def test_an_odd_rest_is_filled_up_and_played(livekit_server: LiveKitServer) -> None:
+    async with in_call(livekit_server) as (transport, _, peer):
+        # The native source plays whole steps of 10 ms: these 4 ms would wait for the next utterance.
+        await transport.write(np.full(100, 20_000, np.int16))
+        await peer.hear(AGENT, 1)
 
 
 async def test_chat_is_heard_and_cut_at_its_limit(livekit_server: LiveKitServer) -> None:
@@ -175,6 +176,20 @@ async def test_silence_of_a_live_microphone_is_no_stall(livekit_server: LiveKitS
         assert sink.signals == [("connected", "")]
 
 
+async def test_packets_prove_that_a_microphone_lives(livekit_server: LiveKitServer) -> None:
+    async with in_call(livekit_server, stall_seconds=0.7) as (transport, sink, peer):
+        peer.speaking = True
+        await sink.until(lambda: sink.loud_frames > 5)
+        caller = transport._caller
+        assert caller is not None
+        assert caller._pump is not None
+        # No sound is noticed any more, though packets arrive.
+        caller._pump.cancel()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.0):
+                await sink.signal("stall", "transport_disconnect_or_stall")
+
+
 async def test_a_caller_who_leaves_ends_the_call(livekit_server: LiveKitServer) -> None:
     async with in_call(livekit_server) as (_, sink, peer):
         await peer.leave()
@@ -227,10 +242,13 @@ async def test_both_are_heard_again_after_a_reconnect(
 ) -> None:
     async with in_call(livekit_server) as (transport, sink, peer):
         await transport.set_agent_state("listening")
+        await peer.until(lambda: peer.attributes.get("lk.agent.state") == "listening")
+        peer.attributes.clear()
         room = transport._room
         assert room is not None
         await room.simulate_scenario(scenario)
         await sink.signal("reconnecting", "transport_disconnect_or_stall")
+        await transport.set_agent_state("thinking")
         await sink.signal("connected", "reconnected")
         peer.speaking = True
         heard = sink.loud_frames
@@ -238,22 +256,44 @@ async def test_both_are_heard_again_after_a_reconnect(
         speaking = asyncio.create_task(speak(transport, 500))
         await peer.hear(AGENT)
         speaking.cancel()
-        await peer.until(lambda: peer.attributes.get("lk.agent.state") == "listening")
+        await peer.until(lambda: peer.attributes.get("lk.agent.state") == "thinking")
 
 
 async def test_the_new_holder_puts_the_old_one_out(livekit_server: LiveKitServer) -> None:
-    async with in_call(livekit_server) as (_, old_sink, peer):
-        sink = FakeSink()
-        successor = agent_transport(livekit_server, "room", epoch=2)
-        try:
-            await successor.connect(sink)
-            await old_sink.until(lambda: "ended" in [state for state, _ in old_sink.signals])
-            await peer.until(lambda: AGENT in peer.left)
-            speaking = asyncio.create_task(speak(successor, 100))
-            await peer.hear(agent_identity("s", 2))
-            speaking.cancel()
-        finally:
-            await successor.close()
+    # One that knows nothing of epochs, such as a process that was paused.
+    old = await Peer(livekit_server, "room", AGENT).join(microphone=False)
+    peer = await Peer(livekit_server, "room").join()
+    successor = agent_transport(livekit_server, "room", epoch=2, caller="caller")
+    try:
+        await successor.connect(FakeSink())
+        await old.until(lambda: old.disconnected)
+        await peer.until(lambda: AGENT in peer.left)
+    finally:
+        await successor.close()
+        await old.leave()
+        await peer.leave()
+
+
+async def test_an_old_one_that_comes_back_is_put_out_again(livekit_server: LiveKitServer) -> None:
+    peer = await Peer(livekit_server, "room").join()
+    holder = agent_transport(livekit_server, "room", epoch=2)
+    old = Peer(livekit_server, "room", AGENT)
+    try:
+        await holder.connect(FakeSink())
+        await old.join(microphone=False)
+        await old.until(lambda: old.disconnected)
+    finally:
+        await holder.close()
+        await old.leave()
+        await peer.leave()
+
+
+async def test_a_holder_that_sees_its_successor_leaves(livekit_server: LiveKitServer) -> None:
+    async with in_call(livekit_server) as (_, sink, peer):
+        successor = await Peer(livekit_server, "room", agent_identity("s", 2)).join(microphone=False)
+        await sink.signal("ended", "superseded")
+        await peer.until(lambda: AGENT in peer.left)
+        await successor.leave()
 
 
 async def test_an_old_holder_is_refused_beside_the_new_one(livekit_server: LiveKitServer) -> None:
@@ -290,11 +330,25 @@ async def test_no_caller_within_the_limit(livekit_server: LiveKitServer) -> None
 
 
 async def test_an_agent_is_not_taken_for_the_caller(livekit_server: LiveKitServer) -> None:
-    async with in_call(livekit_server) as (_, _, peer):
-        other = agent_transport(livekit_server, "room", epoch=2, caller="somebody", wait_seconds=0.3)
-        with pytest.raises(TransportError, match="no caller came"):
-            await other.connect(FakeSink())
-        assert peer.identity == "caller"
+    access = access_to(livekit_server)
+    first = agent_transport(livekit_server, "room", caller="somebody")
+    waiting = asyncio.create_task(first.connect(FakeSink()))
+    listener = await Peer(livekit_server, "room", "listener").join(microphone=False)
+    await listener.until(lambda: AGENT in listener.room.remote_participants)
+    agent = listener.room.remote_participants[AGENT]
+    await listener.until(lambda: bool(agent.track_publications))
+    second = livekit.LiveKitTransport(
+        url=access.websocket_url,
+        token=mint_token(access, room="room", identity="agent-t-e1"),
+        identity="agent-t-e1",
+        room_name="room",
+        caller_wait_seconds=0.5,
+    )
+    with pytest.raises(TransportError, match="no caller came"):
+        await second.connect(FakeSink())
+    await first.close()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await listener.leave()
 
 
 async def test_closing_frees_everything_and_may_be_repeated(livekit_server: LiveKitServer) -> None:

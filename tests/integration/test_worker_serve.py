@@ -127,7 +127,8 @@ async def test_drain_waits_for_the_call_and_takes_no_other(
         served.signal(signal.SIGTERM)
         await served.until(draining=True)
         late = await Peer(livekit_server, "two").join()
-        await peer.hear(agent)
+        # Time enough for a dispatch, which takes a tenth of a second.
+        await peer.hear(agent, 40)
         assert (await served.health())[1]["sessions"] == 1
         assert late.room.remote_participants == {}
         await late.leave()
@@ -143,6 +144,7 @@ async def test_a_second_signal_forces(livekit_server: LiveKitServer, tmp_path: P
         await served.until(draining=True)
         served.signal(signal.SIGINT)
         assert await served.process.wait(6) == 128 + signal.SIGINT
+        assert "did not end in time" not in served.process.log_path.read_text("utf-8")
         await peer.until(lambda: agent in peer.left)
         await peer.leave()
 
