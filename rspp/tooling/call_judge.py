@@ -19,7 +19,7 @@ from rspp.tooling.measure import (
 if TYPE_CHECKING:
     from rspp.tooling.caller.script import StepRecord
     from rspp.tooling.room_call import CallResult
-    from rspp.tooling.story import Story
+    from rspp.tooling.story import Story, Turn
 
 ANSWER_LIMIT_MS = 3000
 AFTERMATH_MS = 600
@@ -158,10 +158,10 @@ def figures_of(judged: Judged, story: Story, floor: float, floor_source: str, ne
         if "end_of_speech_to_turn_open" in turn.latencies
     ]
     middle = summarise(waits)
-    shown = "speech end to first frame" + (f", of it waiting {middle.median:.0f}" if middle else "")
+    shown = f"{middle.median:.0f} of it waiting for more words" if middle else ""
     answer = Figure(
         "answer",
-        "End of speech to first audible answer",
+        "End of speech to answer",
         judged.answers,
         [Gate("median", floor + ANSWER_OVER_FLOOR_MS, f"{base} + {ANSWER_OVER_FLOOR_MS}")],
         runtime=own_answer,
@@ -172,7 +172,7 @@ def figures_of(judged: Judged, story: Story, floor: float, floor_source: str, ne
     )
     silence = Figure(
         "silence",
-        "Onset of an interruption to silence",
+        "Interruption to silence",
         judged.silences,
         [
             Gate("median", floor + SILENCE_OVER_FLOOR_MS, f"{base} + {SILENCE_OVER_FLOOR_MS}"),
@@ -190,17 +190,17 @@ def figures_of(judged: Judged, story: Story, floor: float, floor_source: str, ne
     ]
     backchannel = Figure(
         "backchannel",
-        'Silence around "mhm" or "uh huh", beyond its own length',
+        'Silence around "mhm", less its length',
         judged.backchannels,
         [Gate("maximum", BACKCHANNEL_OVER_LENGTH_MS, "its length + 350, then it goes on")],
         runtime=held,
-        runtime_title="every hold that was released",
+        runtime_title="holds released",
         rivals=BACKCHANNEL_RIVALS,
         missed=judged.missed.get("backchannel", []),
     )
     noise = Figure(
         "noise",
-        "Silence around a cough or a click",
+        "Silence around a cough or click",
         judged.noises,
         [Gate("maximum", NOISE_LIMIT_MS, "then it goes on")],
         missed=judged.missed.get("noise", []),
@@ -253,7 +253,7 @@ def check_demo(call: CallResult, story: Story) -> list[Check]:
         Check("after the cough the agent went on", "noise" not in judged.missed, _list_ms(judged.noises)),
         Check(
             'after the "mhm" the agent went on with the same answer',
-            "backchannel" not in judged.missed and bool(judged.backchannel_silences),
+            "backchannel" not in judged.missed and bool(judged.backchannel_silences) and _said_in_full(turns),
             _list_ms(judged.backchannel_silences) + f", {held} holds released",
         ),
         _check_pause(call, agent, said),
@@ -290,6 +290,11 @@ def _check_pause(call: CallResult, agent: list[Stretch], said: list[str]) -> Che
     return Check(
         title, not spoke and said.count(whole) == 1, "silent until its end" if not spoke else "spoke into it"
     )
+
+
+def _said_in_full(turns: list[Turn]) -> bool:
+    """Whether every answer in which a voice was held, but for the interrupted one, was said in full."""
+    return sum(turn.outcome == "commit" and bool(turn.holds) for turn in turns) >= 1
 
 
 def _was_cut(heard: str, story: Story) -> bool:

@@ -26,12 +26,19 @@ INTERRUPTIONS = (
     "where are you",
     "please stop",
 )
-BACKCHANNELS = ("mhm", "uh huh")
+BACKCHANNELS = (("mhm", 200), ("uh huh", 150))
+"""A listener's words with the rate, words per minute, at which they last 0.4 to 0.6 s."""
 
 
 def say(text: str, name: str) -> dict[str, Any]:
     """A spoken step."""
     return {"do": "say", "text": text, "name": name}
+
+
+def murmur(index: int) -> dict[str, Any]:
+    """A listener's word."""
+    text, rate = BACKCHANNELS[index]
+    return say(text, "backchannel") | {"rate": rate}
 
 
 def heard_out() -> list[dict[str, Any]]:
@@ -73,7 +80,7 @@ def demo_script() -> dict[str, Any]:
         *listen(2200),
         {"do": "cough", "ms": 250, "name": "cough"},
         *pause(2800),
-        say("mhm", "backchannel"),
+        murmur(0),
         *pause(2500),
         {"do": "wait_agent_silent", "ms": SETTLED_MS + 400},
         say("i would like to book a table", "broken"),
@@ -104,9 +111,9 @@ def backchannels_script(count: int) -> dict[str, Any]:
         steps.append(say(LONG_QUESTIONS[index % len(LONG_QUESTIONS)], "ask"))
         steps += listen(1500 + index * 173 % 700)
         steps += [{"do": "cough", "ms": 200, "name": "cough"}, *pause(2600)]
-        steps += [say(BACKCHANNELS[0], "backchannel"), *pause(2600)]
+        steps += [murmur(0), *pause(2600)]
         steps += [{"do": "click", "name": "click", "level": 0.6}, *pause(2600)]
-        steps += [say(BACKCHANNELS[1], "backchannel"), *pause(1500)]
+        steps += [murmur(1), *pause(1500)]
         steps.append({"do": "wait_agent_silent", "ms": SETTLED_MS + 400})
     return script("backchannels", [*steps, *farewell()], limit_ms=60_000 + count * 40_000)
 

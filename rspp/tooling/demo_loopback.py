@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
 from typing import TYPE_CHECKING
+
+import structlog
 
 from rspp.evidence.timeline import TimelineWriter, read_timeline
 from rspp.pipeline.loader import load_pipeline
@@ -33,21 +36,26 @@ def demo_over_loopback(folder: Path) -> Outcome:
     Args:
         folder: takes the recording and the timeline.
     """
+    # The runtime is in this process here, and its log lines would break into what the demo shows.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     script = parse_script(demo_script())
     sounds = asyncio.run(prepare(script, SPEECH_PROGRAM, folder))
     caller = ScriptedLoopbackCaller(script, sounds)
     path = folder / "timeline.jsonl"
     with TimelineWriter(path) as timeline:
-        run_virtual(
+        session = run_virtual(
             loopback_call(caller, load_pipeline(example_pipeline()), session_id="demo", timeline=timeline)
         )
     records = list(read_timeline(path))
     # Virtual time has no wall clock of its own; the call's first record says where it began.
     started = next((int(r["started_wall_ms"]) for r in records if r.get("kind") == "header"), 0)
     recording = caller.recording
+    caller.close()
     write_wav(folder / "call.wav", [recording.sent, recording.heard])
     events = ({"event": "started", "wall_ms": started or time.time_ns() // 1_000_000},)
-    call = CallResult(caller.outcome, tuple(caller.steps), events, recording, folder)
+    # Where the agent's goodbye ends the call, nothing is left for the caller to do but hang up.
+    outcome = "completed" if session.reason == "hang_up" else caller.outcome or session.reason
+    call = CallResult(outcome, tuple(caller.steps), events, recording, folder)
     story = read_story(records)
     figures = figures_of(judge(call), story, 0.0, "no room:", needed=1)
     return Outcome(

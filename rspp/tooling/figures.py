@@ -224,7 +224,7 @@ def print_figures(console: Console, figures: Sequence[Figure], *, rivals: bool) 
     for name in ("n", "median", "p95", "max"):
         table.add_column(name, justify="right")
     table.add_column("gate")
-    table.add_column("runtime's own", justify="right")
+    table.add_column("runtime's own")
     table.add_column("")
     for figure in figures:
         gates = "\n".join(
@@ -239,7 +239,7 @@ def print_figures(console: Console, figures: Sequence[Figure], *, rivals: bool) 
             _number(figure.statistic("p95")),
             _number(figure.statistic("maximum")),
             gates or "-",
-            "" if own is None else f"{own.median:.0f}\n[dim]{figure.runtime_title}[/]",
+            "" if own is None else f"{own.median:.0f} [dim]{figure.runtime_title}[/]",
             "[green]pass[/]" if figure.passed else "[red]FAIL[/]",
         )
         for rival in figure.rivals if rivals else ():

@@ -40,6 +40,9 @@ class _Spool:
         self._file.seek(0)
         return np.frombuffer(self._file.read(), dtype=np.int16)
 
+    def close(self) -> None:
+        self._file.close()
+
 
 class ScriptedLoopbackCaller:
     """A ``LoopbackCaller`` that carries a script out.
@@ -74,6 +77,11 @@ class ScriptedLoopbackCaller:
         sent, heard = self._sent.read(), self._heard.read()
         size = min(len(sent), len(heard))
         return Recording(rate_hz=OUTPUT_RATE_HZ, sent=sent[:size], heard=heard[:size])
+
+    def close(self) -> None:
+        """Free the recording; what was read of it stays."""
+        self._heard.close()
+        self._sent.close()
 
     def agent_state(self, state: str) -> None:
         """Note the agent's state."""

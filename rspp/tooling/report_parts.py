@@ -50,7 +50,7 @@ def waterfall(turn: Turn, heard_ms: float | None, scale_ms: float) -> str:
     """Draw one turn's wait, a row for each stage, all turns on one scale."""
     parts, at = [], 0.0
     rows = stages(turn, heard_ms)
-    left, width, row = 210, 300, 19
+    left, width, row = 236, 280, 19
     for index, (style, title, value) in enumerate(rows):
         x, length = left + at / scale_ms * width, max(0.8, value / scale_ms * width)
         at += value

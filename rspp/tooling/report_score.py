@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rspp.tooling.measure import stretches
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -21,7 +23,7 @@ LEFT = 66
 CALLER_MIDDLE, AGENT_MIDDLE, HALF = 58, 124, 22
 HEARING_TOP, STATE_TOP, STRIP = 86, 152, 9
 WORDS_TOP, HEIGHT = 178, 188
-LETTER_WIDTH = 6.2
+LETTER_WIDTH = 5.9
 """Average width of a letter at 12 px, for cutting words that would run into the next ones."""
 WORDS_TOGETHER = 5
 COLUMNS = 500
@@ -83,7 +85,9 @@ def score(recording: Recording, story: Story | None, shift: float, said: list[Sa
         shift: wall-clock ms at sample 0 of the recording.
         said: the caller's words.
     """
-    count = max(1, math.ceil(recording.length_ms / SYSTEM_MS))
+    voices = [stretches(pcm, recording.rate_hz) for pcm in (recording.sent, recording.heard)]
+    last = max((voice[-1].end for voice in voices if voice), default=0.0)
+    count = max(1, math.ceil(min(recording.length_ms, last + 200) / SYSTEM_MS))
     heard = [words for turn in (story.ordered if story else []) for words in agent_words(turn, shift)]
     return "\n".join(_system(index, recording, story, shift, said, heard) for index in range(count))
 
@@ -153,11 +157,15 @@ def _wave(pcm: Samples, rate_hz: int, begin: float, middle: int, style: str) -> 
 
 def _words(words: list[Said], begin: float, y: int) -> str:
     parts = []
-    shown = [item for item in words if begin <= item.begin < begin + SYSTEM_MS]
-    for index, item in enumerate(shown):
-        x = _x(item.begin, begin)
-        limit = _x(shown[index + 1].begin, begin) - 4 if index + 1 < len(shown) else WIDTH
-        text = _cut(item.text, limit - x)
+    free = float(LEFT)
+    for item in words:
+        if not begin <= item.begin < begin + SYSTEM_MS:
+            continue
+        # Words that would run over the edge or into the ones before them move aside; few are cut.
+        width = len(item.text) * LETTER_WIDTH
+        x = max(free, min(_x(item.begin, begin), WIDTH - width))
+        text = _cut(item.text, WIDTH - x)
+        free = x + len(text) * LETTER_WIDTH + 5
         parts.append(
             f"<g><title>{escape(item.text)}</title>"
             f'<text class="words" x="{x:.1f}" y="{y}">{escape(text)}</text></g>'
@@ -166,8 +174,10 @@ def _words(words: list[Said], begin: float, y: int) -> str:
 
 
 def _cut(text: str, width: float) -> str:
-    room = max(1, int(width / LETTER_WIDTH))
-    return text if len(text) <= room else text[: max(1, room - 1)].rstrip() + "…"
+    room = int(width / LETTER_WIDTH)
+    if room < 3:
+        return ""
+    return text if len(text) <= room else text[: room - 1].rstrip() + "…"
 
 
 def _strip(spans: Iterable[Span], shift: float, begin: float, top: int, style: str, title: str) -> str:
@@ -212,7 +222,7 @@ def _turn(turn: Turn, shift: float, begin: float) -> str:
         x, top = _x(closed, begin), AGENT_MIDDLE - HALF
         parts.append(
             f'<line class="cut" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{STATE_TOP + STRIP}"/>'
-            f'<text class="cutlabel" x="{x + 4:.1f}" y="{top + 9}">'
+            f'<text class="cutlabel" x="{x + 4:.1f}" y="{top - 2}">'
             f"{escape('interrupted' if turn.reason == 'cancelled' else turn.reason or 'aborted')}</text>"
         )
     return "".join(parts)

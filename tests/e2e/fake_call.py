@@ -56,6 +56,7 @@ def timeline() -> list[dict[str, Any]]:
             "started_wall_ms": START_WALL_MS,
         }
     ]
+
     def at(ms: int) -> dict[str, int]:
         return {"at_us": ms * 1000, "wall_ms": START_WALL_MS + ms}
 
