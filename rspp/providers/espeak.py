@@ -31,7 +31,7 @@ from rspp.contracts.errors import ConfigurationError, ProviderError
 from rspp.contracts.media import OUTPUT_RATE_HZ, Pcm, SpeechChunk, WordMark
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from rspp.contracts.ports import Offloader
 
@@ -313,7 +313,7 @@ class EspeakSynthesizer:
         self._offloader = offloader
         self._closed = False
 
-    async def synthesize(self, text: str) -> AsyncIterator[SpeechChunk]:
+    async def synthesize(self, text: str) -> AsyncGenerator[SpeechChunk, None]:
         """Stream the speech of one segment at 24 kHz, with a mark for each word as written.
 
         Raises:
@@ -322,7 +322,8 @@ class EspeakSynthesizer:
         spoken = 0
         for part in split_text(text):
             marks = _Marks(part)
-            resampler = soxr.ResampleStream(self._engine.rate_hz, OUTPUT_RATE_HZ, 1, dtype="int16")
+            # On integers soxr dithers at random, and equal texts would give unequal samples.
+            resampler = soxr.ResampleStream(self._engine.rate_hz, OUTPUT_RATE_HZ, 1, dtype="float32")
             request = self._engine.request(part, self._voice, self._rate, self._offloader)
             words: list[WordMark] = []
             start = spoken
@@ -335,7 +336,9 @@ class EspeakSynthesizer:
                             words += marks.until(position, at)
                         continue
                     ended = kind == b"E"
-                    pcm: Pcm = resampler.resample_chunk(np.frombuffer(payload, dtype="<i2"), last=ended)
+                    made = np.frombuffer(payload, dtype="<i2").astype(np.float32)
+                    exact = resampler.resample_chunk(made, last=ended)
+                    pcm: Pcm = np.clip(np.rint(exact), -32768, 32767).astype(np.int16)
                     if ended:
                         words += marks.until(len(part), start + max(0, spoken - start + len(pcm) - 1))
                         pause = SENTENCE_PAUSE_MS if part.endswith((".", "!", "?")) else 0

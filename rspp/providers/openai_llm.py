@@ -8,7 +8,7 @@ from rspp.contracts.ports import Message, ResponseDelta
 from rspp.providers.openai_endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from openai.types.chat import ChatCompletionMessageParam
 
@@ -27,7 +27,7 @@ class OpenAiResponder:
         self._spec = spec
         self._endpoint = Endpoint("llm", spec, api_key)
 
-    async def respond(self, history: Sequence[Message]) -> AsyncIterator[ResponseDelta]:
+    async def respond(self, history: Sequence[Message]) -> AsyncGenerator[ResponseDelta, None]:
         """Stream a reply; closing the iterator ends the request at the server.
 
         Raises:

@@ -10,7 +10,7 @@ from rspp.contracts.media import SpeechChunk
 from rspp.providers.openai_endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from rspp.pipeline.spec import OpenAiTts
 
@@ -29,7 +29,7 @@ class OpenAiSynthesizer:
         self._spec = spec
         self._endpoint = Endpoint("tts", spec, api_key)
 
-    async def synthesize(self, text: str) -> AsyncIterator[SpeechChunk]:
+    async def synthesize(self, text: str) -> AsyncGenerator[SpeechChunk, None]:
         """Stream the speech of one segment; closing the iterator ends the request at the server.
 
         The protocol tells nothing of words, so the chunks carry no marks.

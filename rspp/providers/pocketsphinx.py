@@ -198,6 +198,8 @@ class _Decoder:
         return loose if len(loose) > 1 else []
 
     def _decode(self, pcm: Pcm) -> None:
+        if not self._started:
+            raise RuntimeError("audio came before an utterance had begun")
         places = np.arange(self._fed, self._fed + len(pcm)) % len(self._floor)
         heard = np.clip(pcm.astype(np.int32) + self._floor[places], -32768, 32767).astype(np.int16)
         self._fed += len(pcm)

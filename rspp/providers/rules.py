@@ -10,7 +10,7 @@ from rspp.contracts.ports import Message, ResponseDelta
 from rspp.pipeline.patterns import Pattern, parse_pattern, spoken_words
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from rspp.pipeline.spec import Rule, RulesLlm
 
@@ -43,7 +43,7 @@ class RulesResponder:
                     )
             self._rules.append((pattern, rule))
 
-    async def respond(self, history: Sequence[Message]) -> AsyncIterator[ResponseDelta]:
+    async def respond(self, history: Sequence[Message]) -> AsyncGenerator[ResponseDelta, None]:
         """Stream the reply to the last entry of ``history``, word by word, then the rule's action."""
         message = history[-1] if history else None
         rule, slots = self._choose(message.text if message is not None and message.role == "user" else "")
