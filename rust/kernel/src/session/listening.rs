@@ -103,8 +103,9 @@ impl SessionKernel {
         let ended = self.prelude.end();
         let active = self.turn.is_some();
         let words = ended.hypothesis;
-        let listener = words.backchannel && !ended.confirmed;
-        let used = words.words > 0 && (!active || (self.policy.interruptions && !listener));
+        // A word or two that make no sentence are no reason to cut the agent off after it went on.
+        let takes_turn = self.policy.interruptions && interruption::words_confirm(words, true, &self.policy);
+        let used = words.words > 0 && (!active || takes_turn);
         if used && active {
             self.interrupt(Signal::BargeIn);
         }
