@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING
 
 import structlog
@@ -136,6 +137,13 @@ class LiveKitTransport:
         sink.on_connection("connected", "")
 
     async def _enter(self, sink: TransportSink) -> None:
+        # Before the room is entered, so that a text which waits there already finds its reader.
+        caller = self._caller = Caller(
+            sink,
+            identity=self._caller_identity,
+            grace_seconds=self._grace_seconds,
+            stall_seconds=self._stall_seconds,
+        )
         room = await enter_room(self._url, self._token, self._attach)
         self._room = room
         if self._left:
@@ -150,7 +158,7 @@ class LiveKitTransport:
             await remove_older_identities(self._access, room=self.room_name, identity=self.identity)
         await self._publish(room)
         self._notices.start(room.local_participant)
-        await self._await_caller(room, sink)
+        await self._await_caller(room, caller)
 
     async def _withdraw(self) -> None:
         """Undo an entry whose media are stuck."""
@@ -231,7 +239,7 @@ class LiveKitTransport:
     def _attach(self, room: rtc.Room) -> None:
         for event, handler in self._handlers().items():
             room.on(event, handler)
-        room.register_text_stream_handler(CHAT_TOPIC, self._on_chat)
+        room.register_text_stream_handler(CHAT_TOPIC, functools.partial(self._on_chat, room))
 
     async def _publish(self, room: rtc.Room) -> None:
         self._voice = VoiceSource()
@@ -254,13 +262,7 @@ class LiveKitTransport:
             hint="The machine or the server is overloaded, or media ports of the server are closed.",
         )
 
-    async def _await_caller(self, room: rtc.Room, sink: TransportSink) -> None:
-        caller = self._caller = Caller(
-            sink,
-            identity=self._caller_identity,
-            grace_seconds=self._grace_seconds,
-            stall_seconds=self._stall_seconds,
-        )
+    async def _await_caller(self, room: rtc.Room, caller: Caller) -> None:
         caller.follow(room)
         loop = asyncio.get_running_loop()
         events = (caller.present, caller.stuck, self._ended)
@@ -334,15 +336,19 @@ class LiveKitTransport:
         if self._caller is not None:
             self._caller.look_around(self._room)
 
-    def _on_chat(self, reader: rtc.TextStreamReader, identity: str) -> None:
-        if self._caller is None or self._room is None or self._left or self._chats >= CHAT_READERS:
+    def _on_chat(self, room: rtc.Room, reader: rtc.TextStreamReader, identity: str) -> None:
+        participant = room.remote_participants.get(identity)
+        caller = self._caller
+        if (
+            caller is None
+            or participant is None
+            or not caller.accepts(participant)
+            or self._left
+            or self._chats >= CHAT_READERS
+        ):
             reader.close()
             return
-        participant = self._room.remote_participants.get(identity)
-        if participant is None or not self._caller.accepts(participant):
-            reader.close()
-            return
-        self._caller.recognise(participant)
+        caller.recognise(participant)
         self._chats += 1
         self._spawn(self._read_chat(reader), "read-chat")
 

@@ -141,6 +141,7 @@ class Peer(Watched):
         self.room.on("participant_attributes_changed", self._on_attributes)
         self.room.on("participant_connected", lambda _: self.changed())
         self.room.on("track_published", lambda *_: self.changed())
+        self.room.on("participant_active", lambda _: self.changed())
         self.room.on("participant_disconnected", self._on_left)
         self.room.on("disconnected", self._on_disconnected)
         self.room.register_text_stream_handler("lk.transcription", self._on_stream)
@@ -173,6 +174,17 @@ class Peer(Watched):
     async def chat(self, text: str) -> None:
         """Write to the agent."""
         await self.room.local_participant.send_text(text, topic="lk.chat")
+
+    async def reaches(self, identity: str) -> None:
+        """Wait until a participant can take texts; the server drops earlier ones."""
+
+        def active() -> bool:
+            participant = self.room.remote_participants.get(identity)
+            return (
+                participant is not None and participant.state == rtc.ParticipantState.PARTICIPANT_STATE_ACTIVE
+            )
+
+        await self.until(active)
 
     async def hear(self, identity: str, frames: int = 5) -> None:
         """Wait until so many more loud frames of a participant were heard."""

@@ -112,11 +112,35 @@ async def test_a_caller_without_a_microphone_may_write(livekit_server: LiveKitSe
     connecting = asyncio.create_task(transport.connect(sink))
     try:
         await peer.join(microphone=False)
-        await peer.until(lambda: AGENT in peer.room.remote_participants)
+        await peer.reaches(AGENT)
         await peer.chat("hello")
         await connecting
         assert sink.texts == ["hello"]
         assert transport.caller_identity == "caller"
+    finally:
+        await transport.close()
+        await peer.leave()
+
+
+async def test_a_text_that_comes_while_the_agent_joins_is_heard(
+    livekit_server: LiveKitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = rtc.LocalParticipant.publish_track
+    peer = await Peer(livekit_server, "room").join(microphone=False)
+
+    async def after_the_text(
+        self: rtc.LocalParticipant, track: rtc.LocalTrack, options: rtc.TrackPublishOptions
+    ) -> rtc.LocalTrackPublication:
+        await peer.reaches(AGENT)
+        await peer.chat("hello")
+        await sink.until(lambda: bool(sink.texts))
+        return await publish(self, track, options)
+
+    monkeypatch.setattr(rtc.LocalParticipant, "publish_track", after_the_text)
+    sink, transport = FakeSink(), agent_transport(livekit_server, "room")
+    try:
+        await transport.connect(sink)
+        assert sink.texts == ["hello"]
     finally:
         await transport.close()
         await peer.leave()
