@@ -54,7 +54,7 @@ class Verdicts(NamedTuple):
             return f"kernel: {_said(self.kernel)}; Python types: {_said(self.types)}"
         if expressible and self.schema != frozenset((self.kernel.field,)):
             return f"kernel: {self.kernel.field!r}; JSON Schema: {_listed(self.schema)}"
-        if not expressible and self.schema:
+        if not expressible and self.schema and not self.kernel.rule.startswith("json."):
             return f"JSON Schema refuses {_listed(self.schema)}, for a rule that it is said not to know"
         return ""
 
