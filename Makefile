@@ -32,7 +32,7 @@ toolchains:
 
 .venv/build.stamp: .venv/packages.stamp $(RUST_SOURCES)
 	@echo "setup: kernel, release build (about a minute the first time)"
-	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt VIRTUAL_ENV=$(CURDIR)/.venv \
+	@PIP_QUIET=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(CURDIR)/constraints.txt VIRTUAL_ENV=$(CURDIR)/.venv \
 	  $(BIN)/maturin develop --release --quiet --extras dev
 	@touch $@
 
