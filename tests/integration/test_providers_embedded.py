@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from rspp.contracts.media import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Pcm, SpeechChunk
 from rspp.contracts.ports import Hypothesis, Message
 from rspp.pipeline import spec as types
 from rspp.pipeline.loader import load_pipeline
-from rspp.providers import espeak, registry
+from rspp.providers import espeak, espeak_pipe, registry
 from rspp.providers.espeak import LONGEST_REQUEST, EspeakSynthesizer, open_espeak, split_text
 from rspp.providers.pocketsphinx import PocketsphinxRecognition, open_pocketsphinx
 from rspp.providers.rules import RulesResponder
@@ -147,6 +148,31 @@ async def test_equal_calls_hear_equal_words_even_after_much_noise() -> None:
     assert await listen(0) == await listen(0) == await listen(20) == Hypothesis("do you have parking", True)
 
 
+async def test_noise_teaches_the_recogniser_nothing(recognition: PocketsphinxRecognition) -> None:
+    assert recognition._decoder is not None
+    before = recognition._decoder._channel
+    await hear(recognition, cough(1, 400, 12_000.0))
+    await hear(recognition, speech("mhm"))
+    assert recognition._decoder._channel == before
+    await hear(recognition, speech("what is your address"))
+    assert recognition._decoder._channel != before
+
+
+async def test_first_words_that_fit_any_noise_are_not_believed(recognition: PocketsphinxRecognition) -> None:
+    assert recognition._decoder is not None
+    choose = recognition._decoder._choose
+    listener, sentence = ["uh", "huh"], ["where", "are", "you"]
+    assert choose(["i"], -0.2, [], -math.inf) == []
+    assert choose(["i", "would"], -0.2, [], -math.inf) == ["i", "would"]
+    assert choose(["i", "would"], -0.2, listener, -0.29) == listener
+    assert choose(["i", "would"], -0.2, listener, -0.31) == ["i", "would"]
+    assert choose(["i", "would", "like"], -0.2, listener, -0.25) == ["i", "would", "like"]
+    assert choose(["where", "are"], -0.2, sentence, -0.22) == sentence
+    assert choose(["where", "are"], -0.2, sentence, -0.24) == ["where", "are"]
+    assert choose(sentence, -0.2, listener, -0.2) == sentence
+    assert choose([], -math.inf, sentence, -0.2) == []
+
+
 async def test_an_utterance_must_begin(recognition: PocketsphinxRecognition) -> None:
     with pytest.raises(ProviderError):
         await recognition.conclude()
@@ -256,7 +282,7 @@ def engine_pid() -> int:
 
 
 async def test_speech_streams_starts_at_once_and_marks_each_word(voice: EspeakSynthesizer) -> None:
-    text = "A table for 12 people, at 9:30 - booked!"
+    text = "Hello, a table for 12 people, at 9:30 - booked!"
     chunks = await spoken(voice, text)
     assert len(chunks) > 5
     pcm = audio(chunks)
@@ -345,7 +371,7 @@ async def test_a_killed_process_fails_one_request_and_is_replaced(voice: EspeakS
 async def test_a_hung_process_times_out_and_is_replaced(
     voice: EspeakSynthesizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(espeak, "HANG_S", 0.2)
+    monkeypatch.setattr(espeak_pipe, "HANG_S", 0.2)
     hung = psutil.Process(engine_pid())
     hung.suspend()
     with pytest.raises(ProviderError) as caught:
@@ -363,14 +389,16 @@ async def test_the_process_ends_with_its_last_session() -> None:
     assert not process.is_running()
 
 
-def test_the_process_ends_when_its_parent_is_killed() -> None:
+def test_even_a_stopped_process_ends_when_its_parent_is_killed() -> None:
     program = (
         "import asyncio, os, signal\n"
         "from rspp.providers import espeak\n"
         "from rspp.session.offload import InlineOffloader\n"
         "async def main():\n"
         "    await espeak.open_espeak('en-us', 165, InlineOffloader())\n"
-        "    print(espeak._engines[asyncio.get_running_loop()].pid, flush=True)\n"
+        "    pid = espeak._engines[asyncio.get_running_loop()].pid\n"
+        "    print(pid, flush=True)\n"
+        "    os.kill(pid, signal.SIGSTOP)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"
     )

@@ -41,6 +41,7 @@ class FakeOpenAiServer:
         self.transcript: object = "Where are you?"
         self.hang_after = -1
         self.break_after = -1
+        self.drip = False
         self.raw: bytes | None = None
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -78,6 +79,9 @@ class FakeOpenAiServer:
         response.content_type = "text/event-stream"
         try:
             await response.prepare(request)
+            while self.drip:
+                await response.write(b": still here\n\n")
+                await self._pause()
             for index, piece in enumerate(pieces):
                 if index == self.hang_after:
                     await self._until_left(request)
@@ -94,12 +98,16 @@ class FakeOpenAiServer:
 
     async def _until_left(self, request: web.Request) -> None:
         while request.transport is not None and not request.transport.is_closing():
-            try:
-                await asyncio.wait_for(self._release.wait(), 0.01)
-            except TimeoutError:
-                continue
-            return
+            if await self._pause():
+                return
         self.left.set()
+
+    async def _pause(self) -> bool:
+        """Wait a moment; true once the test is over."""
+        try:
+            return await asyncio.wait_for(self._release.wait(), 0.01)
+        except TimeoutError:
+            return False
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(await request.json())
@@ -365,6 +373,13 @@ async def test_a_server_that_hangs_times_out(server: FakeOpenAiServer, modality:
     with pytest.raises(ProviderError) as caught:
         await call(modality, server, timeout_ms=200)
     assert (caught.value.outcome, caught.value.reason) == ("timeout", "provider_timeout")
+
+
+async def test_signs_of_life_without_words_do_not_put_off_the_timeout(server: FakeOpenAiServer) -> None:
+    server.drip = True
+    with pytest.raises(ProviderError) as caught:
+        await call("llm", server, timeout_ms=200)
+    assert caught.value.outcome == "timeout"
 
 
 @pytest.mark.parametrize("modality", ["llm", "tts"])
