@@ -104,6 +104,7 @@ class LiveKitTransport:
         self._notices = Notices(self._speaker)
         self._tasks: set[asyncio.Task[None]] = set()
         self._chats = 0
+        self._joined = asyncio.Event()
         self._ended = asyncio.Event()
         self._end_reason = ""
         self._left = False
@@ -302,6 +303,7 @@ class LiveKitTransport:
         return own is not None and other is not None and own[0] == other[0] and other[1] > own[1]
 
     def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
+        self._joined.set()
         own, other = split_identity(self.identity), split_identity(participant.identity)
         if own is None or other is None or own[0] != other[0]:
             return
@@ -337,25 +339,24 @@ class LiveKitTransport:
             self._caller.look_around(self._room)
 
     def _on_chat(self, room: rtc.Room, reader: rtc.TextStreamReader, identity: str) -> None:
-        participant = room.remote_participants.get(identity)
-        caller = self._caller
-        if (
-            caller is None
-            or participant is None
-            or not caller.accepts(participant)
-            or self._left
-            or self._chats >= CHAT_READERS
-        ):
+        if self._caller is None or self._left or self._chats >= CHAT_READERS:
             reader.close()
             return
-        caller.recognise(participant)
         self._chats += 1
-        self._spawn(self._read_chat(reader), "read-chat")
+        self._spawn(self._read_chat(room, self._caller, reader, identity), "read-chat")
 
-    async def _read_chat(self, reader: rtc.TextStreamReader) -> None:
+    async def _read_chat(
+        self, room: rtc.Room, caller: Caller, reader: rtc.TextStreamReader, identity: str
+    ) -> None:
         text = ""
         try:
             async with asyncio.timeout(CHAT_SECONDS):
+                # The text may overtake the news that its sender has joined.
+                while identity not in room.remote_participants:
+                    self._joined.clear()
+                    await self._joined.wait()
+                if not caller.accepts(room.remote_participants[identity]):
+                    return
                 async for piece in reader:
                     text += piece
                     if len(text) >= CHAT_CHARACTERS:
@@ -366,9 +367,11 @@ class LiveKitTransport:
             reader.close()
             self._chats -= 1
         text = text[:CHAT_CHARACTERS].strip()
-        if text and not self._left and self._caller is not None and self._sink is not None:
+        participant = room.remote_participants.get(identity)
+        if text and not self._left and participant is not None and self._sink is not None:
             # A caller who only writes is there too.
-            self._caller.present.set()
+            caller.recognise(participant)
+            caller.present.set()
             self._sink.on_text(text)
 
     def _speaker(self, transcript: Transcript) -> tuple[str, str]:
