@@ -1,4 +1,4 @@
-"""``rspp-cli``: checks and shows pipeline files."""
+"""``rspp-cli``: checks and shows pipeline files, contracts and recordings."""
 
 from __future__ import annotations
 
@@ -76,8 +76,20 @@ def build_app() -> App:
     """Return the command line of ``rspp-cli``."""
     from cyclopts import App
 
-    app = App(name="rspp-cli", help="Check and show pipeline files.", version=version)
-    for command in (validate_pipeline, show_pipeline, schema):
+    from rspp.cli.contracts import validate_contracts, validate_contracts_report, validate_stream
+
+    app = App(
+        name="rspp-cli", help="Check and show pipeline files, contracts and recordings.", version=version
+    )
+    commands = (
+        validate_pipeline,
+        show_pipeline,
+        schema,
+        validate_contracts,
+        validate_contracts_report,
+        validate_stream,
+    )
+    for command in commands:
         app.command(command)
     return app
 

@@ -1,0 +1,185 @@
+"""``rspp-cli validate-contracts``, ``validate-contracts-report`` and ``validate-stream``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rspp.cli.present import coloured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rspp.contracts.validation import Result, StreamReport
+    from rspp.tooling.contracts_report import Findings
+
+OUTPUT = Path("artifacts/contracts")
+SHOWN_FAULTS = 50
+"""Most faults of a recording that people are shown; ``--json`` gives up to 1,000."""
+
+_LINE_BYTES = 2 * 1024 * 1024
+_RED, _GREEN, _BOLD, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[1m", "\x1b[0m"
+
+
+def validate_contracts(fixture_root: Path | None = None, *, json: bool = False) -> int:
+    """Run every contract fixture through the kernel, the Python types and the JSON Schemas.
+
+    Args:
+        fixture_root: folder with <kind>/valid and <kind>/invalid; the project's own when absent.
+        json: print one JSON object instead of a table.
+
+    Returns:
+        0 when all three agree with each other and with every fixture, 1 when not.
+    """
+    from rspp.tooling.contracts_report import inspect_contracts
+
+    findings = inspect_contracts(_root(fixture_root), None if json else _progress())
+    if json:
+        _print_json(findings.document())
+    else:
+        _show_findings(findings)
+    return 0 if findings.passed else 1
+
+
+def validate_contracts_report(
+    fixture_root: Path | None = None, output: Path = OUTPUT, *, json: bool = False
+) -> int:
+    """Do what validate-contracts does, and leave a JSON report and a page.
+
+    Args:
+        fixture_root: folder with <kind>/valid and <kind>/invalid; the project's own when absent.
+        output: folder for contracts-report.json and contracts-report.html.
+        json: print the JSON report too, instead of a table.
+
+    Returns:
+        0 when all three agree with each other and with every fixture, 1 when not.
+    """
+    from rspp.tooling.contracts_report import inspect_contracts, write_report
+
+    findings = inspect_contracts(_root(fixture_root), None if json else _progress())
+    data, page = write_report(findings, output)
+    if json:
+        _print_json(findings.document())
+    else:
+        _show_findings(findings)
+        print(f"report: {data}\npage:   {page}")
+    return 0 if findings.passed else 1
+
+
+def validate_stream(file: Path, *, json: bool = False) -> int:
+    """Check a recorded session: every document in it, and the order across them.
+
+    Args:
+        file: a timeline as rspp-runtime writes it with --evidence, or contract documents, one a line.
+        json: print one JSON object instead of lines.
+
+    Returns:
+        0 when no rule is broken, 1 when one is.
+    """
+    from rspp.contracts.errors import ConfigurationError
+    from rspp.contracts.validation import check_stream
+
+    try:
+        with file.open("rb") as stream:
+            report = check_stream(_lines(stream.readline))
+    except OSError as error:
+        raise ConfigurationError(
+            f"recording {str(file)!r} cannot be read: {error.strerror}",
+            hint="Name a timeline.jsonl that rspp-runtime wrote with --evidence.",
+        ) from error
+    if not report.records:
+        raise ConfigurationError(
+            f"recording {str(file)!r} is empty", hint="Name a timeline.jsonl that rspp-runtime wrote."
+        )
+    if json:
+        _print_json(_stream_document(file, report))
+    else:
+        _show_stream(file, report)
+    return 1 if report.total_faults else 0
+
+
+def _root(fixture_root: Path | None) -> Path:
+    from rspp.contracts.fixtures import ROOT
+
+    return ROOT if fixture_root is None else fixture_root
+
+
+def _lines(readline: Callable[[int], bytes]) -> Iterator[bytes]:
+    # A line that is longer than any document may be comes in pieces, which are refused as such.
+    while line := readline(_LINE_BYTES):
+        yield line
+
+
+def _progress() -> Callable[[Result, int, int], None] | None:
+    if not sys.stderr.isatty():
+        return None
+
+    def show(_: Result, number: int, total: int) -> None:
+        if number == total:
+            sys.stderr.write("\r\x1b[K")
+        elif number % 20 == 1:
+            sys.stderr.write(f"\r{number}/{total} fixtures")
+        sys.stderr.flush()
+
+    return show
+
+
+def _show_findings(findings: Findings) -> None:
+    from rspp import _kernel
+
+    red, green, bold, plain = _colours()
+    print(f"{bold}{'kind':<20}{'valid':>7}{'invalid':>9}{'problems':>10}{plain}")
+    for kind, valid, invalid, problems in findings.rows():
+        colour = red if problems else ""
+        print(f"{kind:<20}{valid:>7}{invalid:>9}{colour}{problems:>10}{plain if colour else ''}")
+    for result in findings.results:
+        if result.problem:
+            print(f"{red}{result.path}{plain}: {result.problem}")
+    for path in findings.drifted:
+        print(f"{red}{path}{plain}: differs from what the kernel's tables say")
+    for rule in findings.uncovered:
+        print(f"{red}{rule}{plain}: lacks a fixture that keeps it or one that breaks it")
+    total = len(findings.results)
+    if findings.passed:
+        rules = len(_kernel.contract_rules())
+        print(f"{green}passed{plain}: {total} fixtures, {rules} rules, three validators, no disagreement")
+    else:
+        wrong = sum(bool(result.problem) for result in findings.results)
+        print(f"{red}failed{plain}: {wrong} of {total} fixtures")
+
+
+def _show_stream(file: Path, report: StreamReport) -> None:
+    red, green, _, plain = _colours()
+    for fault in report.faults[:SHOWN_FAULTS]:
+        place = f"{file}:{fault.line}" if fault.line else f"{file}: at the end"
+        at = f" at {fault.field}" if fault.field else ""
+        print(f"{red}{place}{plain}: {fault.rule}{at}: {fault.message}")
+    if report.total_faults > SHOWN_FAULTS:
+        print(f"and {report.total_faults - SHOWN_FAULTS} more faults")
+    records = ", ".join(f"{count} {kind}" for kind, count in report.records.items())
+    if report.total_faults:
+        print(f"{red}failed{plain}: {report.total_faults} faults in {report.lines} lines ({records})")
+    else:
+        print(f"{green}passed{plain}: {report.lines} lines ({records})")
+
+
+def _stream_document(file: Path, report: StreamReport) -> dict[str, Any]:
+    return {
+        "file": str(file),
+        "passed": report.total_faults == 0,
+        "lines": report.lines,
+        "records": report.records,
+        "total_faults": report.total_faults,
+        "faults": [fault._asdict() for fault in report.faults],
+    }
+
+
+def _colours() -> tuple[str, str, str, str]:
+    return (_RED, _GREEN, _BOLD, _PLAIN) if coloured(sys.stdout) else ("", "", "", "")
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    import json
+
+    print(json.dumps(document, indent=2, ensure_ascii=False))
