@@ -8,10 +8,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from rspp.cli.present import version
 from rspp.pipeline.loader import load_pipeline
 from rspp.runtime import environment
 from rspp.runtime.logs import set_up_logs
+from rspp.terminal import version
 
 app = App(
     name="rspp-runtime",

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import nullcontext
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations when it parses
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from rspp import _kernel
-from rspp.cli.present import run_command
 from rspp.evidence.timeline import TimelineWriter
 from rspp.pipeline.loader import load_pipeline
 from rspp.pipeline.spec import OpenAiEndpoint, PipelineSpec
 from rspp.runtime.loopback_call import loopback_call
 from rspp.session.virtual_time import run_virtual
+from rspp.terminal import run_command
 from rspp.transports.wav import WavCaller, WavRecorder, read_wav
 
 app = App(

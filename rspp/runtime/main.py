@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rspp.cli.present import answer_version, run_app, run_command
+from rspp.terminal import answer_version, run_app, run_command
 
 COMMAND = "rspp-runtime"
 

@@ -12,7 +12,6 @@ from livekit.protocol import agent as proto
 
 from rspp.authority.clock import BootClock
 from rspp.authority.sqlite import SqliteLeaseStore
-from rspp.cli.present import version
 from rspp.providers.registry import open_providers
 from rspp.runtime.calls import Calls
 from rspp.runtime.environment import state_folder
@@ -22,6 +21,7 @@ from rspp.runtime.orphans import OrphanKeeper
 from rspp.runtime.stopping import Stopping
 from rspp.runtime.worker import WorkerLink
 from rspp.session.offload import ThreadOffloader
+from rspp.terminal import version
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

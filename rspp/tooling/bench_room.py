@@ -19,13 +19,14 @@ from rich.console import Console
 
 from rspp import _kernel
 from rspp.contracts.errors import ConfigurationError
+from rspp.terminal import run_command
 from rspp.tooling.call_judge import Judged, figures_of, judge, wait_figure
 from rspp.tooling.call_scripts import backchannels_script, interruptions_script
 from rspp.tooling.demo import call_in_room, measure_floor
 from rspp.tooling.figures import Figure, machine, print_figures
 from rspp.tooling.livekit_server import LiveKitServer, ensure_server
 from rspp.tooling.measure import summarise
-from rspp.tooling.presentation import run_async, run_tool
+from rspp.tooling.presentation import run_async
 from rspp.tooling.report import figures_section, write_page
 from rspp.tooling.room_call import write_json
 from rspp.tooling.story import Story
@@ -148,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args(arguments)
     console = Console(stderr=options.json)
-    return run_tool(
+    return run_command(
         lambda: run_async(
             _bench(
                 options.out,

@@ -22,13 +22,14 @@ from rich.console import Console
 
 from rspp.contracts.errors import ConfigurationError, RsppError, TransportError
 from rspp.evidence.timeline import read_timeline
+from rspp.terminal import run_command
 from rspp.tooling.call_judge import TYPICAL_FLOOR_MS, check_demo, figures_of, floor_of, judge
 from rspp.tooling.call_scripts import demo_script, tones_script
 from rspp.tooling.figures import machine, print_checks, print_figures
 from rspp.tooling.live_view import LiveView
 from rspp.tooling.livekit_server import LiveKitServer, ensure_server
 from rspp.tooling.measure import summarise
-from rspp.tooling.presentation import run_async, run_tool
+from rspp.tooling.presentation import run_async
 from rspp.tooling.report import call_section, figures_section, write_page
 from rspp.tooling.room_call import echo_process, make_call, runtime_process, write_json
 from rspp.tooling.story import Story, read_story
@@ -212,7 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("artifacts/demo"), help="folder for the results")
     options = parser.parse_args(arguments)
-    return run_tool(lambda: run_async(_demo(options.out, Console())))
+    return run_command(lambda: run_async(_demo(options.out, Console())))
 
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from rspp.authority.store import TTL_MS
 from rspp.contracts.errors import RsppError
+from rspp.terminal import run_command
 from rspp.tooling.figures import Check, Figure, Gate, machine, print_checks, print_figures
 from rspp.tooling.livekit_server import LiveKitServer
 from rspp.tooling.measure import Stretch, read_channels, stretches
-from rspp.tooling.presentation import run_async, run_tool
+from rspp.tooling.presentation import run_async
 from rspp.tooling.room_call import CallResult, make_call, runtime_process, write_json
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ def main() -> int:
     from rich.console import Console
 
     chosen = [case for case in CASES if not options.case or case.key in options.case]
-    return run_tool(lambda: run_async(drill(chosen, options.out, Console(highlight=False))))
+    return run_command(lambda: run_async(drill(chosen, options.out, Console(highlight=False))))
 
 
 if __name__ == "__main__":

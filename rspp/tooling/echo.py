@@ -16,7 +16,7 @@ import sys
 from livekit import rtc
 
 from rspp.contracts.errors import ConfigurationError, TransportError
-from rspp.tooling.presentation import run_tool
+from rspp.terminal import run_command
 
 RATE_HZ = 48_000
 """The room's own rate, so that nothing is resampled."""
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
         return asyncio.run(_echo(options.url, token))
 
-    return run_tool(work)
+    return run_command(work)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from rspp.contracts.errors import ConfigurationError, TransportError
-from rspp.tooling.presentation import run_async, run_tool
+from rspp.terminal import run_command
+from rspp.tooling.presentation import run_async
 from rspp.tooling.processes import ChildProcess, dies_with_parent
 
 if TYPE_CHECKING:
@@ -309,7 +310,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(program)
         return 0
 
-    return run_tool(work)
+    return run_command(work)
 
 
 if __name__ == "__main__":

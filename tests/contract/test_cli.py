@@ -14,12 +14,12 @@ import pytest
 import yaml
 from cyclopts import App
 
+from rspp import terminal
 from rspp.cli import main as cli
-from rspp.cli import present
-from rspp.cli.present import run_app, run_command
 from rspp.contracts.errors import AuthorityError, ConfigurationError, ProviderError
 from rspp.pipeline.loader import load_pipeline
 from rspp.pipeline.schema import schema_text
+from rspp.terminal import run_app, run_command
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "rspp" / "pipeline" / "examples" / "front-desk.yaml"
@@ -101,7 +101,7 @@ def test_colours_only_on_a_terminal_and_never_against_the_users_wish(
     def shown() -> str:
         stream = FakeTerminal()
         monkeypatch.setattr(sys, "stderr", stream)
-        present.show_error("no", "yes")
+        terminal.show_error("no", "yes")
         return stream.getvalue()
 
     assert "\x1b[" in shown()
@@ -259,4 +259,4 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
     process.stdout = None
     _, said = process.communicate(timeout=30)
     assert said == ""
-    assert process.returncode == present.EXIT_BROKEN_PIPE
+    assert process.returncode == terminal.EXIT_BROKEN_PIPE

@@ -1,0 +1,155 @@
+"""How every command of RSPP speaks to its user: one clear message, a remedy, an exit status.
+
+Exit statuses: 0 done, 2 bad input or a refusal that the user can cure, 70 a defect of RSPP, 130 stopped
+by the keyboard, 141 nobody reads the output any more.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO, cast
+
+from rspp.contracts.errors import RsppError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cyclopts import App
+
+EXIT_USAGE = 2
+EXIT_DEFECT = 70
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+_RED, _BOLD, _PLAIN = "\x1b[1;31m", "\x1b[1m", "\x1b[0m"
+
+
+def coloured(stream: TextIO) -> bool:
+    """Tell whether ``stream`` takes colours: a terminal, and the user has not set NO_COLOR."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def show_error(message: str, hint: str = "") -> None:
+    """Write ``error: message`` and, if there is one, ``hint: …`` to standard error."""
+    red, bold, plain = (_RED, _BOLD, _PLAIN) if coloured(sys.stderr) else ("", "", "")
+    sys.stderr.write(f"{red}error:{plain} {message.strip()}\n")
+    if hint:
+        sys.stderr.write(f"{bold}hint:{plain} {hint.strip()}\n")
+    sys.stderr.flush()
+
+
+def run_command(main: Callable[[], int | None] | App) -> int:
+    """Run ``main`` and present whatever goes wrong.
+
+    Args:
+        main: the command; returns its exit status, or none for 0. A cyclopts app goes through ``run_app``
+            with the arguments of the process.
+
+    Returns:
+        The exit status for ``sys.exit``.
+    """
+    if type(main).__module__.partition(".")[0] == "cyclopts":
+        return run_app(cast("App", main))
+    try:
+        status = main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Standard output is gone; without this the interpreter complains once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except SystemExit as stop:
+        return _status_of(stop)
+    except BaseException as error:
+        # The one place where every failure, whatever it is, becomes a message.
+        return _present(error)
+    return int(status or 0)
+
+
+def run_app(app: App, arguments: Sequence[str] | None = None) -> int:
+    """Parse ``arguments`` with a cyclopts app, run its command and present whatever goes wrong.
+
+    Args:
+        app: the command line; a command's integer result is the exit status.
+        arguments: without the program's name; taken from ``sys.argv`` when absent. None at all shows the
+            help and is a usage error.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+
+    def main() -> int | None:
+        if not given and app.default_command is None:
+            app.help_print([])
+            return EXIT_USAGE
+        result = app(given, exit_on_error=False, print_error=False, result_action="return_value")
+        return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+    return run_command(main)
+
+
+def answer_version(command: str, arguments: Sequence[str] | None = None) -> bool:
+    """Print ``command version`` and return true when the only argument asks for it.
+
+    Call it before the heavy imports, so that the answer comes within 0.3 s.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given not in (["--version"], ["-V"]):
+        return False
+    status = run_command(lambda: print(f"{command} {version()}"))
+    if status:
+        sys.exit(status)
+    return True
+
+
+def version() -> str:
+    """Return the version of the installed package."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("rspp")
+    except PackageNotFoundError:
+        from rspp._kernel import VERSION
+
+        return VERSION
+
+
+def _status_of(stop: SystemExit) -> int:
+    if stop.code is None or isinstance(stop.code, int):
+        return int(stop.code or 0)
+    show_error(str(stop.code))
+    return EXIT_USAGE
+
+
+def _present(error: BaseException) -> int:
+    error = _innermost(error)
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    if isinstance(error, RsppError):
+        show_error(error.message, error.hint)
+        return error.exit_status
+    if isinstance(error, ModuleNotFoundError) and error.name == "rspp._kernel":
+        show_error("the kernel of RSPP is not built", "run `make setup` in the checkout")
+        return EXIT_USAGE
+    if type(error).__module__.partition(".")[0] == "cyclopts":
+        show_error(" ".join(str(error).split()), "try --help")
+        return EXIT_USAGE
+    if os.environ.get("RSPP_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    text = " ".join(str(error).split())[:500]
+    show_error(
+        f"internal error: {type(error).__name__}" + (f": {text}" if text else ""),
+        "this is a defect of RSPP; run again with RSPP_DEBUG=1 for its traceback and report it",
+    )
+    return EXIT_DEFECT
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return what a task group wraps; an error made for users goes before others."""
+    while isinstance(error, BaseExceptionGroup):
+        told = error.subgroup(RsppError)
+        error = (told or error).exceptions[0]
+    return error
