@@ -302,7 +302,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.serve and (options.wav is None or not options.text):
         parser.error("give --serve, or --text and --wav")
     if options.serve:
+        # A service manager signals the whole group; the voice lasts until the runtime has drained.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         die_with_parent(options.parent or os.getppid())
     try:
         engine = Engine()

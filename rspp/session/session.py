@@ -59,6 +59,9 @@ PRESSURE_INTERVAL_US = 1_000_000
 MAX_HISTORY = 200
 """Messages kept; older ones are left out of the history given to the responder."""
 
+MAX_EARLY_TEXTS = 8
+"""Chat texts kept from before the conversation began."""
+
 NOTICES = {
     "greeting": "greeting",
     "takeover_notice": "takeover_notice",
@@ -156,6 +159,7 @@ class Session:
         self._history: list[Message] = []
         self._texts: dict[int, str] = {}
         self._next_text = 0
+        self._started = False
         self._hypothesis = Hypothesis(text="")
         self._recognition_failed = False
         self._speech_ended_us = 0
@@ -194,7 +198,7 @@ class Session:
                 tasks.append(asyncio.create_task(self._recognition.run(), name="recognition"))
                 tasks.append(asyncio.create_task(self._playout.run(), name="playout"))
                 tasks.append(asyncio.create_task(self._prepare_notice(), name="notice"))
-                self._perform(self.kernel.start(self._clock.now_us(), self._resumed))
+                self._start()
                 await self._until_ended(*tasks)
                 for task in tasks:
                     if task.done() and not task.cancelled() and task.exception() is not None:
@@ -275,7 +279,17 @@ class Session:
             return
         self._next_text += 1
         self._texts[self._next_text] = text.strip()
-        self._perform(self.kernel.text_message(self._step_time(), self._next_text))
+        if self._started:
+            self._perform(self.kernel.text_message(self._step_time(), self._next_text))
+        elif len(self._texts) > MAX_EARLY_TEXTS:
+            del self._texts[min(self._texts)]
+
+    def _start(self) -> None:
+        """Begin the conversation; texts that came before it are answered now."""
+        self._started = True
+        self._perform(self.kernel.start(self._clock.now_us(), self._resumed))
+        for reference in sorted(self._texts):
+            self._perform(self.kernel.text_message(self._step_time(), reference))
 
     def on_connection(self, state: ConnectionState, reason: str) -> None:
         """The connection changed."""

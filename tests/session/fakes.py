@@ -183,6 +183,7 @@ class FakeWorld:
     heard_as: dict[int, Hypothesis]
     reply: Callable[[Sequence[Message]], str]
     settings: dict[str, object] = field(default_factory=dict)
+    early_texts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.recognition = FakeRecognition(self.heard_as)
@@ -204,6 +205,8 @@ class FakeWorld:
 
         def keep(session: Session) -> None:
             self.session = session
+            for text in self.early_texts:
+                session.on_text(text)
 
         return run_virtual(
             loopback_call(

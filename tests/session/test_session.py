@@ -138,6 +138,13 @@ def test_a_chat_text_interrupts_and_is_answered() -> None:
     assert ("abort", "cancelled") in call.timeline.signals("abort")
 
 
+def test_a_chat_text_from_before_the_start_is_answered_and_cuts_the_greeting() -> None:
+    call = world([], 8_000, greeting=LONG)
+    call.early_texts = ["please stop now"]
+    session = call.hold()
+    assert [message.text for message in session.history][-2:] == ["please stop now", "stopped."]
+
+
 def test_the_reply_may_hang_up_once_it_was_heard() -> None:
     call = world([ask()], 20_000)
     call.responder._reply = lambda history: "bye now. <hang_up>"
