@@ -13,7 +13,7 @@ FULL_SCALE = 32768.0
 class SileroDetector:
     """Tells speech from silence in windows of 512 samples (32 ms) at 16 kHz.
 
-    Measured on two shared cores: 107 µs per window, about 9 MB for each further detector and
+    Measured on two shared cores: 107 µs per window, 9.7 MB for each further detector and
     40 MB for the first, which loads the inference library. The model is recurrent: windows must come
     in order and without gaps, and one detector serves one caller.
 
