@@ -5,8 +5,8 @@ this file only talks to it over pipes. The process speaks one request at a time.
 faster than real time (a sentence of 4 s in 9 ms), so that a request is read to its end at once and never
 waits for a listener; requests are cut to ``LONGEST_REQUEST`` characters, which bounds what one holds.
 
-Measured: first chunk 6-9 ms after the request on a quiet machine, silence in front of speech cut from 13-15 ms
-to 5 ms, 17 MB in all, ready 47 ms after its start.
+Measured: first chunk 6-9 ms after the request on a quiet machine, silence before speech cut from 13-15 ms to
+5 ms, 17 MB in all, ready 47 ms after its start.
 """
 
 from __future__ import annotations
