@@ -53,6 +53,10 @@ demo: setup ## set everything up, then hold the scripted call in a real LiveKit 
 bench-room: server ## measure the call's latencies at an independent caller in a real room
 	@$(RUN) rspp.tooling.bench_room
 
+.PHONY: bench-sessions
+bench-sessions: setup ## twenty calls at once in one process, over the loopback
+	@$(RUN) rspp.tooling.bench_sessions
+
 .PHONY: drill-takeover
 drill-takeover: server ## kill and pause the speaking runtime in a real room; show who is heard
 	@$(RUN) rspp.tooling.drill_takeover
@@ -80,7 +84,7 @@ test-rust: setup ## the kernel's own tests
 
 .PHONY: test
 test: setup ## every Python test that needs no LiveKit server
-	$(BIN)/pytest -m "not room"
+	$(BIN)/pytest -m "not room" -n 2
 
 .PHONY: test-room
 test-room: server ## the tests in real LiveKit rooms
