@@ -4,6 +4,7 @@ mod common;
 
 use common::{Model, Operation};
 use proptest::prelude::*;
+use rspp_kernel::document::stream::StreamValidator;
 
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
@@ -83,6 +84,23 @@ proptest! {
             model.into_transcript()
         };
         prop_assert_eq!(run(), run());
+    }
+
+    #[test]
+    fn every_recording_is_a_valid_stream(call in call(), interruptions in any::<bool>(), notice in any::<bool>()) {
+        let mut model = Model::new(interruptions, notice, true);
+        for (wait_us, operation) in call {
+            model.perform(wait_us, operation);
+            // Drained all along, nothing is shed: what is missing then was never written.
+            model.perform(0, Operation::Drain);
+        }
+        let open = model.opened_turn();
+        let (_, evidence) = model.into_transcript();
+        let mut validator = StreamValidator::new();
+        for line in &evidence {
+            prop_assert_eq!(validator.push(line.as_bytes()), None, "{}\n{}", line, evidence.join("\n"));
+        }
+        prop_assert_eq!(validator.finish().len(), usize::from(open));
     }
 }
 

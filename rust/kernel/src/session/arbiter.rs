@@ -10,7 +10,7 @@ use crate::fence::Hold;
 use crate::input::{CancelSignal, ConnectionState, PlaybackEvent};
 use crate::prelude::Activity;
 use crate::reason::{Label, Reason};
-use crate::session::{Drained, OpenTurn, SessionKernel, OPENING_ROOM, TURN_EPOCHS};
+use crate::session::{Drained, OpenTurn, SessionKernel, ENDED_TURNS, OPENING_ROOM, TURN_EPOCHS};
 use crate::signal::{Emitter, Signal};
 use crate::turn::{Machine, Trigger};
 
@@ -213,7 +213,6 @@ impl SessionKernel {
         let turn = self.open_turn();
         self.signal_turn(Class::Baseline, turn, signal, Emitter::Rk06, Label::Empty);
         self.marker(Class::Baseline, turn, Marker::CancelAccepted, 0);
-        self.cancelled_turn = turn;
         self.abort(Reason::Cancelled);
         self.agent_state(AgentState::Listening);
     }
@@ -233,6 +232,10 @@ impl SessionKernel {
     fn end_turn(&mut self, trigger: Trigger, reason: Label) -> Option<u32> {
         let OpenTurn { number, mut machine, .. } = self.turn.take()?;
         let samples = self.gate.close();
+        if self.ended_turns.len() == ENDED_TURNS {
+            self.ended_turns.remove(0);
+        }
+        self.ended_turns.push((number, trigger == Trigger::Commit));
         if reason == Label::Known(Reason::Cancelled) {
             self.marker(Class::Terminal, number, Marker::FenceApplied, 0);
         }
@@ -331,8 +334,12 @@ impl SessionKernel {
     }
 
     pub(super) fn playback(&mut self, turn: u32, event: PlaybackEvent) {
-        let fenced = event == PlaybackEvent::Started && turn == self.cancelled_turn;
-        if turn == 0 || turn > self.last_turn || fenced {
+        // An aborted turn is behind a closed fence: nothing of it may start to play any more.
+        let taken = match self.ended_turns.iter().find(|(ended, _)| *ended == turn) {
+            Some((_, committed)) => *committed || event != PlaybackEvent::Started,
+            None => turn != 0 && turn == self.open_turn(),
+        };
+        if !taken {
             self.marker(Class::Baseline, turn, Marker::LateEvent, 0);
             return;
         }

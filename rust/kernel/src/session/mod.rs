@@ -79,7 +79,8 @@ pub struct SessionKernel {
     last_turn: u32,
     /// Epochs by the first turn opened under them, oldest first; the last few suffice for late reports.
     turn_epochs: Vec<(u32, u64)>,
-    cancelled_turn: u32,
+    /// The last few turns that ended, oldest first, and whether by commit.
+    ended_turns: Vec<(u32, bool)>,
     started: bool,
     connection_down: bool,
     drained: Option<Drained>,
@@ -95,6 +96,8 @@ pub struct SessionKernel {
 }
 
 const TURN_EPOCHS: usize = 16;
+/// How many turns back the transport may still report on.
+const ENDED_TURNS: usize = 16;
 /// Latest time that is told apart: 146,000 years after boot.
 const LATEST_US: u64 = 1 << 62;
 /// Free places that a turn needs to open: its own baseline beside the reserve.
@@ -121,7 +124,7 @@ impl SessionKernel {
             turn: None,
             last_turn: 0,
             turn_epochs: Vec::with_capacity(TURN_EPOCHS),
-            cancelled_turn: 0,
+            ended_turns: Vec::with_capacity(ENDED_TURNS),
             started: false,
             connection_down: false,
             drained: None,

@@ -92,6 +92,10 @@ impl Model {
         self.seen.opened
     }
 
+    pub(crate) fn opened_turn(&self) -> bool {
+        self.seen.open.is_some()
+    }
+
     pub(crate) fn aborted(&self) -> u64 {
         self.seen.aborted
     }
