@@ -295,7 +295,7 @@ async def open_espeak(voice: str, words_per_minute: int, offloader: Offloader) -
         await synthesizer.close()
         raise ConfigurationError(
             f"tts.voice: {error.message} (voice '{voice}')",
-            hint="use a voice of espeak-ng, such as en-us, en-us+f3 or en-gb; "
+            hint="use a voice of espeak-ng, such as en-us, en-us+f3 or de; "
             "if it cannot be started: pip install --force-reinstall espeakng-loader",
         ) from error
     except BaseException:
