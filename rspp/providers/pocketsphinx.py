@@ -11,8 +11,8 @@ en-us, en-us+f3 and en-us+m3 at 140, 150, 165 and 180 words a minute), so its ra
 
 - whole sentences exact: 478 of 480, then 396 of 400; first words of sentences exact: 95 of 96, then 76 of
   80, of which 2 (voice f4) were taken for complete;
-- a listener's words ("mhm", "uh huh", "yeah", "okay", "right"): 60 of 60, then 50 of 50; bursts of noise of 90
-  to 450 ms: 216 of 216, then 60 of 60 empty or a listener's word, none a sentence;
+- a listener's words ("mhm", "uh huh", "yeah", "okay", "right"): 60 of 60, then 50 of 50; bursts of noise of
+  90 to 450 ms: 216 of 216, then 60 of 60 empty or a listener's word, none a sentence;
 - 0.025 of real time; ``conclude`` 10 ms, 17 ms at most; 16 ms and 6.7 MB for each further recogniser, 0.6 MB
   more once it was used.
 """
