@@ -211,6 +211,12 @@ def _memory_gib() -> float | None:
     return round(int(found.group(1)) / 1_048_576, 1) if found else None
 
 
+def _verdict(figure: Figure) -> str:
+    if not figure.passed:
+        return "[red]FAIL[/]"
+    return "[green]pass[/]" if figure.gates else ""
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}"
 
@@ -240,7 +246,7 @@ def print_figures(console: Console, figures: Sequence[Figure], *, rivals: bool) 
             _number(figure.statistic("maximum")),
             gates or "-",
             "" if own is None else f"{own.median:.0f} [dim]{figure.runtime_title}[/]",
-            "[green]pass[/]" if figure.passed else "[red]FAIL[/]",
+            _verdict(figure),
         )
         for rival in figure.rivals if rivals else ():
             spread = "" if rival.low is None else f"{_number(rival.low)}-{_number(rival.high)}"

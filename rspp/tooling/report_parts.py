@@ -138,19 +138,25 @@ LETTER = 5.8
 """Average width of a letter at 11 px."""
 
 
+def _verdict(figure: Figure) -> str:
+    if not figure.passed:
+        return '<b class="bad">fails</b>'
+    return '<b class="good">pass</b>' if figure.gates else '<span class="soft">measured</span>'
+
+
 def figure_card(figure: Figure) -> str:
     """One figure with its verdict and its plot."""
     median, maximum = figure.statistic("median"), figure.statistic("maximum")
     big = "&ndash;" if median is None else f"{median:.0f}"
     count = len(figure.values)
     spread = "" if maximum is None or count < 2 else f" median of {count}, at most {maximum:.0f}"
-    verdict = '<b class="good">pass</b>' if figure.passed else '<b class="bad">fails</b>'
+    verdict = _verdict(figure)
     gates = " and ".join(f"{gate.statistic} ≤ {gate.limit:.0f} ({gate.source})" for gate in figure.gates)
     missed = "".join(f'<p class="bad">{escape(reason)}</p>' for reason in figure.missed)
     return (
         f'<section class="card figure"><h3>{escape(figure.title)}</h3>'
         f'<div class="big">{big} <span>{escape(figure.unit)}{escape(spread)}</span></div>'
-        f"<p>{verdict} · {escape(gates) or 'no gate'}</p>{missed}{dot_plot(figure)}</section>"
+        f"<p>{verdict}{' · ' if gates else ''}{escape(gates)}</p>{missed}{dot_plot(figure)}</section>"
     )
 
 
@@ -171,7 +177,7 @@ def figures_table(figures: Sequence[Figure]) -> str:
             for gate in figure.gates
         )
         beside = "" if own is None else f"{own['median']:.1f} <span class=soft>{escape(own['title'])}</span>"
-        verdict = '<b class="good">pass</b>' if figure.passed else '<b class="bad">fails</b>'
+        verdict = _verdict(figure)
         rows.append(
             f"<tr><td>{escape(figure.title)}</td><td>{len(figure.values)}</td>{numbers}"
             f'<td class="left">{gates}</td><td class="left">{beside}</td><td>{verdict}</td></tr>'
