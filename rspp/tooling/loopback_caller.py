@@ -54,7 +54,11 @@ class ScriptedLoopbackCaller:
 
     def __init__(self, script: Script, sounds: Sequence[Samples]) -> None:
         self._script = script
-        self._sounds = [np.asarray(soxr.resample(s, RATE_HZ, INPUT_RATE_HZ), dtype=np.int16) for s in sounds]
+        # Whole numbers would be dithered at random, and equal calls would not be equal.
+        self._sounds = [
+            np.rint(soxr.resample(sound.astype(np.float32), RATE_HZ, INPUT_RATE_HZ)).astype(np.int16)
+            for sound in sounds
+        ]
         self._wide = sounds
         self._tick = 0
         self._index = -1
