@@ -158,6 +158,8 @@ def _show_stream(file: Path, report: StreamReport) -> None:
     if report.total_faults > SHOWN_FAULTS:
         print(f"and {report.total_faults - SHOWN_FAULTS} more faults")
     records = ", ".join(f"{count} {kind}" for kind, count in report.records.items())
+    if report.missing:
+        print(f"incomplete: the writer lost {report.missing} records, and says where")
     if report.total_faults:
         print(f"{red}failed{plain}: {report.total_faults} faults in {report.lines} lines ({records})")
     else:
@@ -170,6 +172,7 @@ def _stream_document(file: Path, report: StreamReport) -> dict[str, Any]:
         "passed": report.total_faults == 0,
         "lines": report.lines,
         "records": report.records,
+        "missing": report.missing,
         "total_faults": report.total_faults,
         "faults": [fault._asdict() for fault in report.faults],
     }

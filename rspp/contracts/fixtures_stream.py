@@ -89,9 +89,9 @@ def _valid() -> Iterator[Fixture]:
     yield _kept("authority-lost", lost.in_turn("close"), "stream.cancel_reason")
     flow = Recording().signal("flow_xoff").signal("flow_xon").signal("flow_xoff", edge_id="llm-to-tts")
     yield _kept("flow-control", flow, "stream.flow_pairing")
-    taken = opened().in_turn("commit", "close").record(HEADER)
+    taken = opened().record(HEADER)
     taken.epoch, taken.sequence = 4, 0
-    yield _kept("taken-over", taken.signal("lease_issued"), "stream.sequence", "stream.epoch")
+    yield _kept("taken-over", taken.signal("lease_issued"), "stream.sequence", "stream.close")
     moves = Recording().move("Idle", "turn_open_proposed", "Opening").move("Opening", "defer", "Idle")
     yield _kept(
         "deferred-and-proposed-again",

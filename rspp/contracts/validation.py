@@ -72,12 +72,14 @@ class StreamReport(NamedTuple):
         faults: at most ``MAX_FAULTS`` of them.
         total_faults: how many there were.
         records: number of records by kind; ``document`` for plain ones.
+        missing: records that the writer says it lost, torn ones included.
     """
 
     lines: int
     faults: list[StreamFault]
     total_faults: int
     records: dict[str, int]
+    missing: int
 
 
 def read_index(root: Path) -> dict[str, Expectation]:
@@ -160,25 +162,35 @@ def uncovered_rules(index: dict[str, Expectation]) -> list[str]:
 
 
 def check_stream(lines: Iterator[bytes]) -> StreamReport:
-    """Check a recording line by line; empty lines are passed over."""
+    """Check a recording line by line; empty lines are passed over.
+
+    A line that a killed runtime left torn is no fault if the next writer has said so behind it.
+    """
     validator = _kernel.StreamValidator()
-    faults: list[StreamFault] = []
+    faults = _Faults()
     records: Counter[str] = Counter()
-    number = total = 0
+    number = missing = 0
+    unreadable: StreamFault | None = None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        records[_record_kind(line)] += 1
+        record = _peek(line)
+        records[record.kind] += 1
+        if record.kind == "gap":
+            missing += record.records
+        if unreadable is not None and not (record.kind == "gap" and record.torn):
+            faults.add(unreadable)
+        unreadable = None
         found = validator.push(line)
-        if found is not None:
-            total += 1
-            if len(faults) < MAX_FAULTS:
-                faults.append(StreamFault(number, *found))
+        if found is not None and found[0] == "json.syntax":
+            unreadable = StreamFault(number, *found)
+        elif found is not None:
+            faults.add(StreamFault(number, *found))
+    if unreadable is not None:
+        faults.add(unreadable)
     for found in validator.finish():
-        total += 1
-        if len(faults) < MAX_FAULTS:
-            faults.append(StreamFault(0, *found))
-    return StreamReport(number, faults, total, dict(sorted(records.items())))
+        faults.add(StreamFault(0, *found))
+    return StreamReport(number, faults.kept, faults.total, dict(sorted(records.items())), missing)
 
 
 def results_summary(results: list[Result]) -> dict[str, Any]:
@@ -191,15 +203,30 @@ def results_summary(results: list[Result]) -> dict[str, Any]:
     }
 
 
+class _Faults:
+    """The first faults of a recording, and how many there were."""
+
+    def __init__(self) -> None:
+        self.kept: list[StreamFault] = []
+        self.total = 0
+
+    def add(self, fault: StreamFault) -> None:
+        self.total += 1
+        if len(self.kept) < MAX_FAULTS:
+            self.kept.append(fault)
+
+
 class _Record(msgspec.Struct):
     kind: str = "document"
+    records: int = 0
+    torn: bool = False
 
 
-def _record_kind(line: bytes) -> str:
+def _peek(line: bytes) -> _Record:
     try:
-        return msgspec.json.decode(line, type=_Record).kind
+        return msgspec.json.decode(line, type=_Record)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return "unreadable"
+        return _Record(kind="unreadable")
 
 
 def _check_fixture(root: Path, path: str, index: dict[str, Expectation]) -> Result:

@@ -89,12 +89,12 @@ rules! {
     PlanControlShedding, "plan.control_shedding", "7.4", true, "The ControlLane is never shed.";
     PlanGroupBy, "plan.group_by", "7.3", true, "A policy that drops whole groups, or marks a discontinuity, says by what it groups.";
     PlanSyncDomain, "plan.sync_domain", "7.3", true, "Dropping with a discontinuity names the sync domain.";
-    StreamSequence, "stream.sequence", "1.5, W-08", false, "runtime_sequence rises strictly within a session.";
+    StreamSequence, "stream.sequence", "1.5, W-08", false, "runtime_sequence rises strictly within a session, and begins anew only with a runtime that takes over.";
     StreamEventId, "stream.event_id", "1.11, W-08, G-21", false, "No event id occurs twice.";
-    StreamEpoch, "stream.epoch", "1.8, W-08", false, "The authority epoch of a session never goes down.";
+    StreamEpoch, "stream.epoch", "1.8, W-08", false, "The authority epoch of a session never goes down; only a stale_epoch_reject may report an older one.";
     StreamTurnOpen, "stream.turn_open", "4.2", false, "A turn is opened once, and not after its end.";
     StreamTerminal, "stream.terminal", "4.3, 4.6 A1 A3", false, "An open turn has exactly one commit or abort; a turn that was not opened has none.";
-    StreamClose, "stream.close", "2.1, 4.6 A2", false, "close follows the commit or abort of its turn at once, and every opened turn is closed.";
+    StreamClose, "stream.close", "2.1, 4.6 A2", false, "close follows the commit or abort of its turn at once, and every opened turn is closed unless its runtime died and another took over.";
     StreamControlFirst, "stream.control_first", "1.5, 4.7", false, "Output of a turn comes after its turn_open.";
     StreamOutputAfterEnd, "stream.output_after_end", "2.1, 4.7", false, "No DataLane output of a turn comes after its commit or abort, unless marked late_after_cancel.";
     StreamCancelFence, "stream.cancel_fence", "2.1, 4.8", false, "After an accepted cancel nothing of its scope is accepted for output or starts to play.";

@@ -185,6 +185,7 @@ impl Session {
         }
         if epoch > self.epoch && std::mem::take(&mut self.taken_over) {
             self.sequence = None;
+            self.turns.abandon();
         }
         self.epoch = self.epoch.max(epoch);
         Ok(())

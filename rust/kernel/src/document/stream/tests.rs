@@ -126,6 +126,19 @@ fn a_new_writer_counts_from_zero_under_a_higher_epoch_only() {
 }
 
 #[test]
+fn a_turn_that_a_dead_runtime_left_open_is_no_fault_but_stays_silent() {
+    let mut script = Script::new();
+    script.turn("t", "turn_open");
+    script.push(r#"{"kind":"header"}"#);
+    assert_eq!(script.validator.finish().len(), 1);
+    script.epoch = 2;
+    assert_eq!(script.signal("", "lease_issued", "CP-07", ""), "");
+    assert_eq!(script.validator.finish(), []);
+    assert_eq!(script.played("t", "playback_started"), "stream.cancel_fence");
+    assert_eq!(script.turn("t", "commit"), "stream.terminal");
+}
+
+#[test]
 fn a_turn_ends_once_and_closes_at_once() {
     let mut script = Script::new();
     assert_eq!(script.turn("t", "commit"), "stream.terminal");
