@@ -23,7 +23,7 @@ LEFT = 66
 CALLER_MIDDLE, AGENT_MIDDLE, HALF = 58, 124, 22
 HEARING_TOP, STATE_TOP, STRIP = 86, 152, 9
 WORDS_TOP, HEIGHT = 178, 188
-LETTER_WIDTH = 5.9
+LETTER_WIDTH = 6.4
 """Average width of a letter at 12 px, for cutting words that would run into the next ones."""
 WORDS_TOGETHER = 5
 COLUMNS = 500
