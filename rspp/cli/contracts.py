@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rspp.cli.present import coloured
+from rspp.terminal import coloured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
