@@ -14,6 +14,7 @@ from rspp import _kernel
 from rspp.evidence.timeline import TimelineWriter
 from rspp.pipeline.loader import load_pipeline
 from rspp.pipeline.spec import OpenAiEndpoint, PipelineSpec
+from rspp.runtime.logs import set_up_logs
 from rspp.runtime.loopback_call import loopback_call
 from rspp.session.virtual_time import run_virtual
 from rspp.terminal import run_command
@@ -76,4 +77,5 @@ def local_runner(
 
 def main() -> None:
     """Entry point of ``rspp-local-runner``."""
+    set_up_logs()
     sys.exit(run_command(app))
