@@ -4,9 +4,9 @@ Time is always an argument: ``now_us`` is microseconds of the host's boot-time c
 on the loopback transport). It must not go backwards; an earlier value is taken as the latest seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import GenericAlias
-from typing import Final, Generic, TypeAlias, TypeVar, final
+from typing import Any, Final, Generic, TypeAlias, TypeVar, final
 
 VERSION: Final[str]
 """Version of the kernel crate, such as ``0.1.0``."""
@@ -361,9 +361,7 @@ class SessionKernel:
     def connection(self, now_us: int, state: str, reason: str) -> Sequence[Effect]:
         """Report ``connected``, ``reconnecting``, ``disconnected``, ``ended``, ``silence``, ``stall``
         or ``muted``."""
-    def provider_outcome(
-        self, now_us: int, turn: int, modality: str, outcome: str, latency_us: int
-    ) -> None:
+    def provider_outcome(self, now_us: int, turn: int, modality: str, outcome: str, latency_us: int) -> None:
         """Record one provider invocation: modality stt, llm or tts; outcome class of the contract."""
     @property
     def next_deadline_us(self) -> int | None:
@@ -394,21 +392,50 @@ class SessionKernel:
 
 _T = TypeVar("_T")
 
+def merge_lineage(edge_id: str, sources: Sequence[tuple[int, str]]) -> list[tuple[str, list[str], int, int]]:
+    """Return the lineage of one merge as ``(merge_group_id, merged_from_event_ids, first, last)`` groups.
+
+    Sources are ``(runtime_sequence, event_id)``. They are put in order, an id that comes twice counts
+    once, and more than 64 are split into several groups.
+
+    Raises:
+        ValueError: fewer than two different ids are given.
+    """
+
 @final
 class EdgeBuffer(Generic[_T]):
     """A bounded edge between two nodes: four bounds, hysteresis watermarks, a named strategy.
 
-    Items carry their turn, so that a fence removes a turn's items wherever they wait.
+    Items carry their turn, so that a fence removes a turn's items wherever they wait. What the edge
+    decides is fetched with ``poll_signals``; 256 decisions wait, later ones are counted.
 
     Args:
         edge_id: stable name of the edge.
-        strategy: ``block`` (refuse, the producer waits), ``drop`` (shed the arriving item) or
-            ``latest_only`` (shed the waiting ones).
+        strategy: ``block`` (refuse, the producer waits; shed once it was refused for
+            ``max_block_ms``), ``drop`` (shed the arriving item), ``merge`` (join the newest waiting one
+            of the turn), ``sample`` (above a mark keep one of ``sample_every``), ``latest_only`` (shed
+            the waiting ones); for telemetry also ``best_effort_drop`` (shed the oldest); for control
+            alone ``non_blocking_priority`` (never shed).
         max_items: bound on items.
         max_ms: bound on the sum of item durations, ms.
         max_bytes: bound on the sum of item sizes, bytes.
         high_items: xoff at this many items, or when a bound would be passed.
         low_items: xon at or below this many items, after an xoff.
+        high_ms: xoff at this many ms of items too; 0 for no such mark.
+        low_ms: xon at or below it.
+        max_latency_ms: longest wait of an item; a later one is shed when its turn comes, except on
+            edges that block. ``max_ms`` when not given.
+        max_block_ms: needed by ``block``.
+        lane: lane of the items.
+        flow: ``signal``, ``credit`` or ``hybrid``.
+        sync_policy: ``no_sync``, ``atomic_drop`` or ``drop_with_discontinuity``.
+        sync_scope: ``edge_local`` or ``plan_wide``.
+        sync_domain: needed by ``drop_with_discontinuity``.
+        sample_every: from 2.
+        merge: makes one item of a list of them; goes with strategy ``merge``.
+
+    Raises:
+        ValueError: a value is out of range; the message names field, value and remedy.
     """
 
     def __new__(
@@ -421,11 +448,60 @@ class EdgeBuffer(Generic[_T]):
         max_bytes: int,
         high_items: int,
         low_items: int,
+        high_ms: int = 0,
+        low_ms: int = 0,
+        max_latency_ms: int | None = None,
+        max_block_ms: int | None = None,
+        lane: str = "DataLane",
+        flow: str = "signal",
+        sync_policy: str = "no_sync",
+        sync_scope: str = "edge_local",
+        sync_domain: str = "",
+        sample_every: int = 2,
+        merge: Callable[[list[_T]], _T] | None = None,
     ) -> EdgeBuffer[_T]: ...
-    def put(self, item: _T, turn: int, duration_us: int, size: int) -> bool:
-        """Enqueue; false when the item was refused or shed."""
-    def get(self) -> _T | None:
-        """Dequeue the oldest item, or none."""
+    def put(
+        self,
+        item: _T,
+        turn: int,
+        duration_us: int,
+        size: int,
+        now_us: int = 0,
+        sequence: int | None = None,
+        group: int = 0,
+    ) -> bool:
+        """Enqueue; false when the item was refused or shed.
+
+        A refused item is offered again, which ``blocked_until_us`` tells.
+
+        Args:
+            item: the item.
+            turn: its turn, 0 for none.
+            duration_us: how long it lasts.
+            size: its size in bytes.
+            now_us: now; without it no time passes on the edge.
+            sequence: its runtime sequence; the edge counts by itself where none is given.
+            group: number of the items it is lost with, rising with time; 0 for none.
+
+        Raises:
+            ValueError: ``sequence`` is not above that of an earlier item.
+        """
+    def get(self, now_us: int = 0) -> _T | None:
+        """Dequeue the oldest item, or none; a merged item is made by ``merge`` of its parts."""
+    @property
+    def merged_from(self) -> list[int]:
+        """Sequences of the parts of the item that ``get`` returned last; empty unless it was merged."""
+    def poll_signals(self) -> list[dict[str, Any]]:
+        """Take the decisions since the last call, oldest first, as fields of control signals.
+
+        Each has ``signal``, ``emitted_by``, ``at_us`` and ``turn`` (0 for none), and what its signal
+        needs: ``edge_id``, ``target_lane``, ``reason``, ``seq_range``, ``amount``, ``sync_domain``,
+        ``discontinuity_id``.
+        """
+    def take_losses(self) -> list[tuple[int, int, int]]:
+        """Take the plan-wide losses as ``(group, discontinuity, turn)`` for ``apply_loss``."""
+    def apply_loss(self, group: int, discontinuity: int, turn: int) -> None:
+        """Apply a loss on another edge of the domain; it is not told further."""
     def fence(self, turn: int) -> int:
         """Remove every item of ``turn`` and of earlier turns; returns how many."""
     def clear(self) -> int:
@@ -437,13 +513,22 @@ class EdgeBuffer(Generic[_T]):
         """Name of the edge."""
     @property
     def flowing(self) -> bool:
-        """False between xoff and xon: the producer must wait."""
+        """False when the producer must wait: between xoff and xon, or without credit."""
+    @property
+    def credits(self) -> int:
+        """Credits that the producer holds; 0 under signals."""
+    @property
+    def blocked_until_us(self) -> int | None:
+        """When the next offer of a refused producer is shed; none while it is not refused."""
     @property
     def queued_us(self) -> int:
         """Sum of the durations waiting, microseconds."""
     @property
     def shed(self) -> int:
         """Items shed since the start."""
+    @property
+    def signals_lost(self) -> int:
+        """Decisions lost because nobody polled."""
     @property
     def depth_peak(self) -> int:
         """Most items that ever waited."""

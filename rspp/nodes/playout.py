@@ -42,6 +42,7 @@ def speech_edge() -> EdgeBuffer[Pcm]:
         max_bytes=2 * EDGE_MS * OUTPUT_RATE_HZ // 1000 * 2,
         high_items=frames,
         low_items=frames // 2,
+        max_block_ms=EDGE_MS,
     )
 
 

@@ -79,6 +79,7 @@ def test_one_hop_over_an_edge(benchmark: BenchmarkFixture) -> None:
         max_bytes=1 << 20,
         high_items=48,
         low_items=24,
+        max_block_ms=1_000,
     )
     item = bytes(960)
 

@@ -18,7 +18,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     policy::register(module)?;
     effects::register(module)?;
     session::register(module)?;
-    module.add_class::<edge::EdgeBuffer>()?;
+    edge::register(module)?;
     // The stub is the list of names; a second list could only disagree with it.
     module.delattr("__all__")
 }

@@ -10,7 +10,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{criterion_group, Criterion};
-use rspp_kernel::edge::buffer::{Bounds, EdgeBuffer, Strategy};
+use rspp_kernel::edge::bounds::{Bounds, EdgeSettings, Strategy};
+use rspp_kernel::edge::buffer::EdgeBuffer;
 use rspp_kernel::evidence::record::{Body, Class, Marker, Record};
 use rspp_kernel::evidence::ring::StageA;
 use rspp_kernel::fence::Verdict;
@@ -100,8 +101,19 @@ fn evidence(criterion: &mut Criterion) {
 }
 
 fn edge(criterion: &mut Criterion) {
-    let bounds = Bounds { max_items: 64, max_ms: 2000, max_bytes: 1 << 20, high_items: 48, low_items: 24 };
-    let mut edge = EdgeBuffer::new(Strategy::Block, bounds).expect("valid bounds");
+    let bounds = Bounds {
+        max_items: 64,
+        max_ms: 2000,
+        max_bytes: 1 << 20,
+        max_latency_ms: 2000,
+        high_items: 48,
+        low_items: 24,
+        high_ms: 1500,
+        low_ms: 500,
+        max_block_ms: Some(1000),
+    };
+    let settings = EdgeSettings::data(Strategy::Block, bounds);
+    let mut edge = EdgeBuffer::new(settings).expect("valid settings");
     criterion.bench_function("edge: one hop", |bencher| {
         bencher.iter(|| {
             black_box(edge.put(black_box(7_u64), 1, 20_000, 960));

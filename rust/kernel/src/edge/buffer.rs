@@ -1,96 +1,41 @@
 //! A bounded queue of items that carry their turn.
 
+mod pressure;
+
 use std::collections::VecDeque;
 
-use crate::edge::watermark::Watermark;
-use crate::names::named_enum;
+use crate::edge::bounds::{BoundsError, EdgeSettings, Strategy};
+use crate::edge::flow::Flow;
+use crate::edge::item::{Offer, Put, Taken, Waiting};
+use crate::edge::notice::{Notice, Notices, What};
+use crate::edge::sync::{Loss, LostGroups};
+use crate::edge::watermark::{Domain, Watermarks};
+use crate::reason::Reason;
 
-named_enum! {
-    /// What an edge does when a bound would be passed.
-    pub enum Strategy {
-        Block => "block", Drop => "drop", LatestOnly => "latest_only",
-    }
-}
-
-/// Bounds and marks of an edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Most items.
-    pub max_items: u64,
-    /// Most milliseconds of items together.
-    pub max_ms: u64,
-    /// Most bytes of items together.
-    pub max_bytes: u64,
-    /// Items at which the producer must stop.
-    pub high_items: u64,
-    /// Items at which it may go on.
-    pub low_items: u64,
-}
-
-/// A bound out of range.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BoundsError {
-    /// Name of the field.
-    pub field: &'static str,
-    /// Its value.
-    pub value: u64,
-    /// What to do about it.
-    pub remedy: String,
-}
-
-impl std::fmt::Display for BoundsError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} is {}: {}", self.field, self.value, self.remedy)
-    }
-}
-
-impl std::error::Error for BoundsError {}
-
-/// Most items that any edge may be told to hold.
-pub const MAX_ITEMS: u64 = 1_000_000;
-
-impl Bounds {
-    /// Checks every bound.
-    ///
-    /// # Errors
-    /// The first field that is out of range.
-    pub fn validate(&self) -> Result<(), BoundsError> {
-        let ranges = [
-            ("max_items", self.max_items, 1, MAX_ITEMS),
-            ("max_ms", self.max_ms, 1, u64::MAX / 1000),
-            ("max_bytes", self.max_bytes, 1, u64::MAX),
-            ("high_items", self.high_items, 1, self.max_items),
-            ("low_items", self.low_items, 0, self.high_items.saturating_sub(1)),
-        ];
-        for (field, value, low, high) in ranges {
-            if value < low || value > high {
-                let remedy = format!("choose a value from {low} to {high}");
-                return Err(BoundsError { field, value, remedy });
-            }
-        }
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct Waiting<T> {
-    item: T,
-    turn: u32,
-    duration_us: u64,
-    size: u64,
-}
+/// Losses that wait to be told to the other edges of a domain.
+const MAX_LOSSES: usize = 64;
 
 /// The queue of one edge.
 #[derive(Debug)]
 pub struct EdgeBuffer<T> {
     items: VecDeque<Waiting<T>>,
-    strategy: Strategy,
+    settings: EdgeSettings,
     max_items: usize,
     max_us: u64,
     max_bytes: u64,
+    max_latency_us: u64,
     queued_us: u64,
     queued_bytes: u64,
-    mark: Watermark,
+    now_us: u64,
+    next_sequence: u64,
+    marks: Watermarks,
+    flow: Flow,
+    notices: Notices,
+    lost: LostGroups,
+    losses: VecDeque<Loss>,
+    broken: bool,
+    refused_since_us: Option<u64>,
+    sampled: u64,
     shed: u64,
     depth_peak: usize,
 }
@@ -99,100 +44,243 @@ impl<T> EdgeBuffer<T> {
     /// An empty edge.
     ///
     /// # Errors
-    /// A bound is out of range.
-    pub fn new(strategy: Strategy, bounds: Bounds) -> Result<Self, BoundsError> {
-        bounds.validate()?;
-        let items = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        Ok(Self {
-            items: VecDeque::with_capacity(items(bounds.max_items).min(64)),
-            strategy,
-            max_items: items(bounds.max_items),
+    /// A setting is out of range.
+    pub fn new(settings: EdgeSettings) -> Result<Self, BoundsError> {
+        settings.validate()?;
+        let bounds = settings.bounds;
+        let max_items = usize::try_from(bounds.max_items).unwrap_or(usize::MAX);
+        let mut edge = Self {
+            items: VecDeque::with_capacity(max_items.min(64)),
+            settings,
+            max_items,
             max_us: bounds.max_ms * 1000,
             max_bytes: bounds.max_bytes,
+            max_latency_us: bounds.max_latency_ms * 1000,
             queued_us: 0,
             queued_bytes: 0,
-            mark: Watermark::new(items(bounds.high_items), items(bounds.low_items)),
+            now_us: 0,
+            next_sequence: 0,
+            marks: Watermarks::new(
+                bounds.high_items,
+                bounds.low_items,
+                bounds.high_ms * 1000,
+                bounds.low_ms * 1000,
+            ),
+            flow: Flow::new(settings.flow, bounds.max_items, bounds.high_items, bounds.low_items),
+            notices: Notices::default(),
+            lost: LostGroups::default(),
+            losses: VecDeque::new(),
+            broken: false,
+            refused_since_us: None,
+            sampled: 0,
             shed: 0,
             depth_peak: 0,
-        })
+        };
+        if edge.flow.credits() > 0 {
+            edge.note(0, What::CreditGrant(edge.flow.credits()));
+        }
+        Ok(edge)
     }
 
-    /// Enqueues; false when the item was refused or shed.
-    ///
-    /// An item that cannot fit even into an empty edge is shed under every strategy: making its
-    /// producer wait would never end.
+    /// Offers an item outside of time and groups; whether the edge kept it.
     pub fn put(&mut self, item: T, turn: u32, duration_us: u64, size: u64) -> bool {
-        if duration_us > self.max_us || size > self.max_bytes {
-            self.shed += 1;
-            return false;
+        self.offer(Offer::new(item, turn, duration_us, size)).kept()
+    }
+
+    /// Offers an item.
+    ///
+    /// One that cannot fit even into an empty edge is shed under every strategy that sheds at all, and
+    /// by a blocking edge: making its producer wait would never end.
+    #[inline]
+    pub fn offer(&mut self, offer: Offer<T>) -> Put {
+        self.now_us = self.now_us.max(offer.now_us);
+        let sequence = offer.sequence.unwrap_or(self.next_sequence);
+        if sequence < self.next_sequence {
+            return Put::OutOfOrder;
         }
-        if !self.fits(duration_us, size) {
-            match self.strategy {
-                Strategy::Block => {
-                    self.mark.refused(self.items.len());
-                    return false;
-                }
-                Strategy::Drop => {
-                    self.mark.refused(self.items.len());
-                    self.shed += 1;
-                    return false;
-                }
-                Strategy::LatestOnly => {
-                    self.shed += self.items.len() as u64;
-                    self.forget();
-                }
-            }
+        let plain = offer.group == 0 && (self.settings.strategy != Strategy::Sample || self.marks.calm());
+        if plain && self.fits(offer.duration_us, offer.size) {
+            self.push(offer, sequence)
+        } else {
+            self.decide(offer, sequence)
         }
-        self.items.push_back(Waiting { item, turn, duration_us, size });
+    }
+
+    #[inline]
+    fn fits(&self, duration_us: u64, size: u64) -> bool {
+        self.items.len() < self.max_items && self.flow.admits() && self.has_room(duration_us, size)
+    }
+
+    #[inline]
+    fn has_room(&self, duration_us: u64, size: u64) -> bool {
+        duration_us <= self.max_us - self.queued_us && size <= self.max_bytes - self.queued_bytes
+    }
+
+    #[inline]
+    fn push(&mut self, offer: Offer<T>, sequence: u64) -> Put {
+        self.next_sequence = sequence + 1;
+        self.items.push_back(Waiting {
+            item: offer.item,
+            more: None,
+            turn: offer.turn,
+            sequence,
+            group: offer.group,
+            since_us: self.now_us,
+            duration_us: offer.duration_us,
+            size: offer.size,
+        });
+        self.flow.spend();
+        self.broken = false;
+        self.refused_since_us = None;
+        self.grew(offer.turn, offer.duration_us, offer.size);
+        Put::Queued
+    }
+
+    #[inline]
+    fn grew(&mut self, turn: u32, duration_us: u64, size: u64) {
         self.queued_us += duration_us;
         self.queued_bytes += size;
         self.depth_peak = self.depth_peak.max(self.items.len());
-        self.mark.rose(self.items.len());
-        true
+        let crossed = self.marks.rose(self.items.len() as u64, self.queued_us);
+        if crossed.items || crossed.ms {
+            self.cross(turn, crossed.items, crossed.ms);
+        }
     }
 
-    fn fits(&self, duration_us: u64, size: u64) -> bool {
-        self.items.len() < self.max_items
-            && duration_us <= self.max_us - self.queued_us
-            && size <= self.max_bytes - self.queued_bytes
+    #[cold]
+    fn cross(&mut self, turn: u32, items: bool, ms: bool) {
+        for (crossed, domain) in [(items, Domain::Items), (ms, Domain::Ms)] {
+            if crossed {
+                self.note(turn, What::Watermark(domain));
+            }
+        }
+        self.stop(turn);
     }
 
-    /// Dequeues the oldest item.
-    pub fn get(&mut self) -> Option<T> {
+    fn stop(&mut self, turn: u32) {
+        if self.flow.stop() {
+            self.note(turn, What::FlowXoff);
+        }
+    }
+
+    fn remove_oldest(&mut self) -> Option<Waiting<T>> {
         let waiting = self.items.pop_front()?;
         self.queued_us -= waiting.duration_us;
         self.queued_bytes -= waiting.size;
-        self.mark.fell(self.items.len());
-        Some(waiting.item)
+        Some(waiting)
+    }
+
+    /// Takes out what `gone` names, in order.
+    fn remove(&mut self, gone: impl Fn(&Waiting<T>) -> bool) -> Vec<Waiting<T>> {
+        let mut removed = Vec::new();
+        for _ in 0..self.items.len() {
+            let Some(waiting) = self.items.pop_front() else { break };
+            if gone(&waiting) {
+                self.queued_us -= waiting.duration_us;
+                self.queued_bytes -= waiting.size;
+                removed.push(waiting);
+            } else {
+                self.items.push_back(waiting);
+            }
+        }
+        removed
+    }
+
+    #[inline]
+    fn relieve(&mut self, removed: usize) {
+        if removed == 0 {
+            return;
+        }
+        self.marks.fell(self.items.len() as u64, self.queued_us);
+        let change = self.flow.relieve(removed as u64, self.items.len() as u64, self.marks.calm());
+        if change.xon || change.granted > 0 {
+            self.reopen(change.xon, change.granted);
+        }
+    }
+
+    #[cold]
+    fn reopen(&mut self, xon: bool, granted: u64) {
+        if xon {
+            self.refused_since_us = None;
+            self.note(0, What::FlowXon);
+        }
+        if granted > 0 {
+            self.note(0, What::CreditGrant(granted));
+        }
+    }
+
+    #[cold]
+    fn note(&mut self, turn: u32, what: What) {
+        self.notices.push(Notice { at_us: self.now_us, turn, what });
+    }
+
+    /// Takes the oldest item out. An edge that sheds does so with items that waited too long.
+    #[inline]
+    pub fn take(&mut self, now_us: u64) -> Option<Taken<T>> {
+        self.now_us = self.now_us.max(now_us);
+        loop {
+            let waiting = self.remove_oldest()?;
+            let waited_us = self.now_us - waiting.since_us;
+            if waited_us > self.max_latency_us && self.settings.strategy.sheds() {
+                self.lose_waiting(&waiting, Reason::QueuePressureDrop);
+                self.relieve(1);
+                continue;
+            }
+            self.relieve(1);
+            let Waiting { item, more, turn, sequence, .. } = waiting;
+            return Some(Taken { item, more, turn, sequence, waited_us });
+        }
+    }
+
+    /// Takes out the oldest item alone, for edges that do not merge.
+    pub fn get(&mut self) -> Option<T> {
+        self.take(0).map(|taken| taken.item)
     }
 
     /// Removes every item of `turn` and of earlier turns; returns how many.
     pub fn fence(&mut self, turn: u32) -> usize {
-        let before = self.items.len();
-        self.items.retain(|waiting| waiting.turn > turn);
-        self.queued_us = self.items.iter().map(|waiting| waiting.duration_us).sum();
-        self.queued_bytes = self.items.iter().map(|waiting| waiting.size).sum();
-        self.mark.fell(self.items.len());
-        before - self.items.len()
+        let removed = self.remove(|waiting| waiting.turn <= turn).len();
+        self.relieve(removed);
+        removed
     }
 
     /// Removes everything; returns how many.
     pub fn clear(&mut self) -> usize {
-        let before = self.items.len();
-        self.forget();
-        before
-    }
-
-    fn forget(&mut self) {
+        let removed = self.items.len();
         self.items.clear();
-        self.queued_us = 0;
-        self.queued_bytes = 0;
-        self.mark.fell(0);
+        (self.queued_us, self.queued_bytes) = (0, 0);
+        self.relieve(removed);
+        removed
     }
 
-    /// The waiting items, oldest first.
+    /// Takes the oldest loss that the other edges of the domain must be told of.
+    pub fn take_loss(&mut self) -> Option<Loss> {
+        self.losses.pop_front()
+    }
+
+    /// Takes the oldest decision.
+    pub fn take_notice(&mut self) -> Option<Notice> {
+        self.notices.pop()
+    }
+
+    /// Decisions that were lost because nobody took the earlier ones.
+    #[must_use]
+    pub const fn notices_lost(&self) -> u64 {
+        self.notices.lost()
+    }
+
+    /// What the edge was told.
+    #[must_use]
+    pub const fn settings(&self) -> &EdgeSettings {
+        &self.settings
+    }
+
+    /// The waiting items with their parts, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.items.iter().map(|waiting| &waiting.item)
+        self.items.iter().flat_map(|waiting| {
+            let more = waiting.more.as_ref().map_or(&[][..], |more| &more.items);
+            std::iter::once(&waiting.item).chain(more)
+        })
     }
 
     /// Items waiting.
@@ -207,10 +295,23 @@ impl<T> EdgeBuffer<T> {
         self.items.is_empty()
     }
 
-    /// False between the high and the low mark: the producer must wait.
+    /// False when the producer must wait: between xoff and xon, or without credit.
     #[must_use]
     pub const fn flowing(&self) -> bool {
-        self.mark.flowing()
+        self.flow.may_send()
+    }
+
+    /// Credits that the producer holds; 0 under signals.
+    #[must_use]
+    pub const fn credits(&self) -> u64 {
+        self.flow.credits()
+    }
+
+    /// When a refused producer's next offer will be shed, microseconds.
+    #[must_use]
+    pub fn blocked_until_us(&self) -> Option<u64> {
+        let patience_us = self.settings.bounds.max_block_ms? * 1000;
+        Some(self.refused_since_us? + patience_us)
     }
 
     /// Durations waiting together, microseconds.
@@ -235,117 +336,5 @@ impl<T> EdgeBuffer<T> {
     #[must_use]
     pub const fn depth_peak(&self) -> usize {
         self.depth_peak
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Bounds, EdgeBuffer, Strategy};
-    use proptest::prelude::*;
-
-    fn bounds() -> Bounds {
-        Bounds { max_items: 4, max_ms: 100, max_bytes: 1000, high_items: 3, low_items: 1 }
-    }
-
-    fn edge(strategy: Strategy) -> EdgeBuffer<u32> {
-        EdgeBuffer::new(strategy, bounds()).expect("valid bounds")
-    }
-
-    #[test]
-    fn block_refuses_and_sheds_nothing() {
-        let mut edge = edge(Strategy::Block);
-        assert!(edge.put(1, 1, 60_000, 10));
-        assert!(!edge.put(2, 1, 60_000, 10));
-        assert!(!edge.flowing());
-        assert_eq!((edge.len(), edge.shed()), (1, 0));
-        assert_eq!(edge.get(), Some(1));
-        assert!(edge.flowing() && edge.is_empty());
-    }
-
-    #[test]
-    fn drop_sheds_the_arriving_and_latest_only_the_waiting() {
-        let mut drop = edge(Strategy::Drop);
-        let mut latest = edge(Strategy::LatestOnly);
-        for item in 1..=4 {
-            assert!(drop.put(item, 1, 20_000, 10) && latest.put(item, 1, 20_000, 10));
-        }
-        assert!(!drop.put(5, 1, 20_000, 10));
-        assert_eq!((drop.len(), drop.shed(), drop.get()), (4, 1, Some(1)));
-        assert!(latest.put(5, 1, 20_000, 10));
-        assert_eq!((latest.len(), latest.shed(), latest.get()), (1, 4, Some(5)));
-        assert_eq!((drop.depth_peak(), latest.queued_bytes()), (4, 0));
-    }
-
-    #[test]
-    fn what_can_never_fit_is_shed_and_stops_nobody() {
-        for strategy in Strategy::ALL {
-            let mut edge = edge(*strategy);
-            assert!(!edge.put(1, 1, 100_001, 1));
-            assert!(!edge.put(1, 1, 1, 1001));
-            assert!(edge.flowing());
-            assert_eq!(edge.shed(), 2);
-        }
-    }
-
-    #[test]
-    fn a_fence_removes_a_turn_wherever_it_waits() {
-        let mut edge = edge(Strategy::Block);
-        for (item, turn) in [(1, 1), (2, 2), (3, 1), (4, 3)] {
-            assert!(edge.put(item, turn, 10_000, 100));
-        }
-        assert!(!edge.flowing());
-        assert_eq!(edge.fence(2), 3);
-        assert!(edge.flowing());
-        assert_eq!((edge.queued_us(), edge.queued_bytes()), (10_000, 100));
-        assert_eq!(edge.iter().copied().collect::<Vec<_>>(), [4]);
-        assert_eq!((edge.clear(), edge.get(), edge.shed()), (1, None, 0));
-    }
-
-    #[test]
-    fn wrong_bounds_are_named() {
-        let wrong = [
-            (Bounds { max_items: 0, ..bounds() }, "max_items"),
-            (Bounds { max_ms: 0, ..bounds() }, "max_ms"),
-            (Bounds { max_bytes: 0, ..bounds() }, "max_bytes"),
-            (Bounds { high_items: 5, ..bounds() }, "high_items"),
-            (Bounds { low_items: 3, ..bounds() }, "low_items"),
-        ];
-        for (bounds, field) in wrong {
-            let error = EdgeBuffer::<u32>::new(Strategy::Drop, bounds).expect_err("refused");
-            assert_eq!(error.field, field);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_bound_is_ever_passed(
-            strategy in prop::sample::select(Strategy::ALL),
-            operations in prop::collection::vec((0u8..5, 1u32..6, 0u64..60_000, 0u64..600), 1..200),
-        ) {
-            let mut edge = edge(strategy);
-            let (mut put, mut out) = (0, 0);
-            for (operation, turn, duration_us, size) in operations {
-                let before = edge.len();
-                match operation {
-                    0 => out += u64::from(edge.get().is_some()),
-                    1 => out += edge.fence(turn) as u64,
-                    _ => {
-                        put += 1;
-                        let refused = !edge.put(put, turn, duration_us, size);
-                        if strategy == Strategy::Block && refused {
-                            out += 1;
-                            prop_assert_eq!(edge.len(), before);
-                        }
-                    }
-                }
-                let bounds = bounds();
-                prop_assert!(edge.len() as u64 <= bounds.max_items);
-                prop_assert!(edge.queued_us() <= bounds.max_ms * 1000);
-                prop_assert!(edge.queued_bytes() <= bounds.max_bytes);
-                prop_assert!(edge.flowing() || !edge.is_empty());
-                let accounted = out + edge.shed() + edge.len() as u64;
-                prop_assert_eq!(u64::from(put), accounted - if strategy == Strategy::Block { edge.shed() } else { 0 });
-            }
-        }
     }
 }
