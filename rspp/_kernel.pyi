@@ -98,6 +98,10 @@ class TurnPolicy:
     """Frozen thresholds of turn taking for one session; all durations in ms.
 
     Probabilities are integers from 0 to 1000 so that the plan hash covers exact values.
+    ``overlap`` tells what becomes of a chat text while a turn runs: ``preempt`` ends that turn, ``queue``
+    lets the latest text wait for its end, ``defer`` refuses. ``late_event`` tells what becomes of events
+    of a turn or utterance that is over: ``drop``, ``diagnostics``, or ``remap``, by which an unanswered
+    utterance's late words become a proposal of their own for ``late_grace_ms`` after its end.
 
     Raises:
         ValueError: a value is out of range; the message names field, value and remedy.
@@ -123,6 +127,9 @@ class TurnPolicy:
         failure_notice: bool = True,
         greeting: bool = False,
         takeover_notice: bool = False,
+        overlap: str = "preempt",
+        late_event: str = "drop",
+        late_grace_ms: int = 0,
     ) -> TurnPolicy: ...
 
 @final
@@ -145,6 +152,53 @@ class PlanTemplate:
         execution_profile: str,
         policy_json: str,
     ) -> PlanTemplate: ...
+
+@final
+class ProviderPolicy:
+    """The providers of one session and what may follow when one fails; frozen with every turn's plan.
+
+    Args:
+        candidates: ``(modality, provider)`` pairs, the preferred provider of each modality first.
+        adaptive_actions: what the plan allows out of ``retry``, ``provider_switch``, ``degrade`` and
+            ``fallback``; none allows all, an empty list nothing. ``degrade`` concerns nodes, not providers.
+        max_attempts: attempts at one provider, 1 or 2.
+        max_candidates: providers of one modality that are used, 1 to 5.
+        attempt_ms: longest wait for an attempt's first result while another provider is left.
+
+    Raises:
+        ValueError: a value is out of range; the message names field, value and remedy.
+    """
+
+    def __new__(
+        cls,
+        *,
+        candidates: Sequence[tuple[str, str]],
+        adaptive_actions: Sequence[str] | None = None,
+        max_attempts: int = 2,
+        max_candidates: int = 5,
+        attempt_ms: int = 1500,
+    ) -> ProviderPolicy: ...
+
+@final
+class Attempt:
+    """One attempt of a provider invocation that the shell must make.
+
+    ``candidate`` counts the providers of the modality from 0, ``attempt`` the attempts at this provider
+    from 1. Wait ``wait_us`` before it; give up with outcome ``timeout`` when its first result takes longer
+    than ``limit_us``, unless that is none.
+    """
+
+    invocation: int
+    candidate: int
+    attempt: int
+    wait_us: int
+    limit_us: int | None
+
+def http_outcome(status: int, retry_after_s: int | None = None) -> tuple[str, str, bool, bool, int]:
+    """Return the normalised outcome of a final HTTP status.
+
+    It is ``(outcome, reason, retryable, opens_circuit, backoff_ms)``, by section 8.3 of the contracts.
+    """
 
 # ---------------------------------------------------------------------------------------- effects
 # What the shell must do, in the order given. Each is a frozen class with ``__match_args__``.
@@ -186,6 +240,13 @@ class CancelTurn:
     turn: int
     reason: str
     __match_args__ = ("turn", "reason")
+
+@final
+class CancelInvocation:
+    """Stop one provider call; what it still gives is dropped."""
+
+    invocation: int
+    __match_args__ = ("invocation",)
 
 @final
 class CloseTurn:
@@ -255,6 +316,7 @@ Effect: TypeAlias = (
     | HoldOutput
     | ResumeOutput
     | CancelTurn
+    | CancelInvocation
     | CloseTurn
     | RefuseIntent
     | StartUtterance
@@ -286,6 +348,7 @@ class SessionKernel:
         session_id: non-empty id of the logical conversation.
         wall_clock_ms: wall clock at ``now_us``, ms since the epoch; later ones are derived.
         evidence_capacity: records that Stage A keeps until they are drained; at least 256.
+        providers: needed only for ``invoke``.
     """
 
     def __new__(
@@ -297,6 +360,7 @@ class SessionKernel:
         now_us: int,
         wall_clock_ms: int,
         evidence_capacity: int = 4096,
+        providers: ProviderPolicy | None = None,
     ) -> SessionKernel: ...
     def lease(self, now_us: int, epoch: int, deadline_us: int) -> Sequence[Effect]:
         """Take a granted or renewed lease; an epoch lower than the present one is refused."""
@@ -363,6 +427,60 @@ class SessionKernel:
         or ``muted``."""
     def provider_outcome(self, now_us: int, turn: int, modality: str, outcome: str, latency_us: int) -> None:
         """Record one provider invocation: modality stt, llm or tts; outcome class of the contract."""
+    def cancel_within(self, now_us: int, scope: str, target: int) -> Sequence[Effect]:
+        """Cancel a ``session``, ``turn``, ``node`` or ``provider_invocation``.
+
+        ``target`` is the turn or invocation number; for a node 0 is stt, 1 llm and 2 tts.
+        """
+    def routing_view(self, now_us: int, epoch: int) -> Sequence[Effect]:
+        """The routing view was refreshed; a higher epoch than the lease's closes the gate."""
+    def migration(self, now_us: int, step: str, epoch: int) -> Sequence[Effect]:
+        """Take one step of a migration: ``rotated``, ``started``, ``reattached``, ``finished`` or
+        ``handed_off``."""
+    def ingress(self, now_us: int, carrier_epoch: int | None) -> tuple[str, int]:
+        """May an event from outside come in? Returns the verdict and the epoch of the routing view.
+
+        ``accepted``; ``enriched`` when it carried no epoch; ``stale``; ``refresh`` when the routing view
+        is behind: refresh it and ask again; ``invalid``.
+        """
+    def invoke(self, now_us: int, turn: int, modality: str) -> Attempt | str:
+        """Begin a provider invocation of the open turn, or of the session with turn 0.
+
+        Returns its first attempt, or the reason why nothing may be called.
+        """
+    def output_handed_on(self, now_us: int, invocation: int) -> bool:
+        """Output of a running attempt is about to be handed on: from now on it is not repeated.
+
+        Returns false when the invocation was cancelled; the output is counted and must be dropped.
+        """
+    def attempt_finished(
+        self,
+        now_us: int,
+        invocation: int,
+        outcome: str,
+        *,
+        reason: str = "",
+        retryable: bool = False,
+        backoff_ms: int | None = None,
+        idle_us: int = 0,
+    ) -> Attempt | None:
+        """An attempt ended; returns the next one, if the plan allows one.
+
+        Args:
+            now_us: now.
+            invocation: its number.
+            outcome: outcome class of the contract, ``success`` included.
+            reason: reason code of the failure; empty takes the one of the class.
+            retryable: the same call may succeed later.
+            backoff_ms: wait that the provider asked for.
+            idle_us: how long the provider waited for its listener, which is not its latency.
+        """
+    @property
+    def stale_events(self) -> int:
+        """Events refused at ingress because of another epoch."""
+    @property
+    def stale_frames(self) -> int:
+        """Frames refused at the gate because of another epoch."""
     @property
     def next_deadline_us(self) -> int | None:
         """When ``tick`` is due, if no other input comes first."""

@@ -49,6 +49,8 @@ effect_classes! {
     ResumeOutput { turn: u32 }
     /// The fence is closed already: clear the queue, stop providers, keep only what was heard.
     CancelTurn { turn: u32, reason: String }
+    /// Stop one provider call; what it still gives is dropped.
+    CancelInvocation { invocation: u32 }
     /// The turn is over; ``outcome`` is ``commit`` or ``abort``, ``reason`` is empty on commit.
     CloseTurn { turn: u32, outcome: String, reason: String }
     /// No turn was opened.
@@ -86,6 +88,7 @@ fn one(py: Python<'_>, effect: &Effect) -> PyResult<Py<PyAny>> {
             let reason = reason.into_owned();
             Py::new(py, CancelTurn { turn, reason })?.into_any()
         }
+        Effect::CancelInvocation { invocation } => Py::new(py, CancelInvocation { invocation })?.into_any(),
         Effect::CloseTurn { turn, outcome, reason } => {
             let (outcome, reason) = (outcome.name().to_owned(), reason.into_owned());
             Py::new(py, CloseTurn { turn, outcome, reason })?.into_any()

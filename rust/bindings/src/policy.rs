@@ -2,6 +2,8 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use rspp_kernel::input::Modality;
+use rspp_kernel::invocation::policy::{AdaptiveAction, InvocationPolicy, MAX_ATTEMPTS, MAX_CANDIDATES};
 use rspp_kernel::plan;
 use rspp_kernel::policy;
 
@@ -19,7 +21,8 @@ impl TurnPolicy {
         confirm_words = 3, release_ms = 200, short_burst_ms = 250, short_release_ms = 100,
         probe_ms = 90, complete_wait_ms = 160, incomplete_wait_ms = 1500, max_utterance_ms = 30000,
         first_output_budget_ms = 5000, stall_budget_ms = 3000, failure_notice = true,
-        greeting = false, takeover_notice = false
+        greeting = false, takeover_notice = false, overlap = "preempt", late_event = "drop",
+        late_grace_ms = 0
     ))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // fixed by the stub
     fn new(
@@ -40,6 +43,9 @@ impl TurnPolicy {
         failure_notice: bool,
         greeting: bool,
         takeover_notice: bool,
+        overlap: &str,
+        late_event: &str,
+        late_grace_ms: i64,
     ) -> PyResult<Self> {
         let inner = policy::TurnPolicy {
             speech_permille: count("speech_permille", speech_permille)?,
@@ -59,6 +65,14 @@ impl TurnPolicy {
             failure_notice,
             greeting,
             takeover_notice,
+            overlap: choice("overlap", overlap, policy::Overlap::parse(overlap), policy::Overlap::NAMES)?,
+            late_event: choice(
+                "late_event",
+                late_event,
+                policy::LateAction::parse(late_event),
+                policy::LateAction::NAMES,
+            )?,
+            late_grace_ms: count("late_grace_ms", late_grace_ms)?,
         };
         inner.validate().map_err(|error| PyValueError::new_err(error.to_string()))?;
         Ok(Self { inner })
@@ -88,6 +102,64 @@ impl PlanTemplate {
     }
 }
 
+/// The providers of a session, the preferred one of each modality first, and what may follow a failure.
+#[pyclass(frozen, module = "rspp._kernel")]
+pub(crate) struct ProviderPolicy {
+    pub(crate) inner: InvocationPolicy,
+    pub(crate) candidates: Vec<(Modality, String)>,
+}
+
+#[pymethods]
+impl ProviderPolicy {
+    #[new]
+    #[pyo3(signature = (
+        *, candidates, adaptive_actions = None, max_attempts = 2, max_candidates = 5, attempt_ms = 1500
+    ))]
+    fn new(
+        candidates: Vec<(String, String)>,
+        adaptive_actions: Option<Vec<String>>,
+        max_attempts: i64,
+        max_candidates: i64,
+        attempt_ms: i64,
+    ) -> PyResult<Self> {
+        let mut inner = InvocationPolicy {
+            max_attempts: within("max_attempts", max_attempts, i64::from(MAX_ATTEMPTS))?,
+            max_candidates: within("max_candidates", max_candidates, i64::from(MAX_CANDIDATES))?,
+            attempt_ms: u64::from(within::<u32>("attempt_ms", attempt_ms, 600_000)?),
+            ..InvocationPolicy::default()
+        };
+        if let Some(actions) = adaptive_actions {
+            let parse = |name: &String| {
+                choice("adaptive_actions", name, AdaptiveAction::parse(name), AdaptiveAction::NAMES)
+            };
+            inner = inner.allowing(&actions.iter().map(parse).collect::<PyResult<Vec<_>>>()?);
+        }
+        let candidates = candidates
+            .into_iter()
+            .map(|(modality, name)| {
+                let kind = choice("modality", &modality, Modality::parse(&modality), Modality::NAMES)?;
+                if name.is_empty() {
+                    return Err(PyValueError::new_err("candidates holds an empty name: name each provider"));
+                }
+                Ok((kind, name))
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        Ok(Self { inner, candidates })
+    }
+}
+
+fn within<T: TryFrom<i64>>(field: &str, value: i64, most: i64) -> PyResult<T> {
+    let known = T::try_from(value).ok().filter(|_| (1..=most).contains(&value));
+    known.ok_or_else(|| PyValueError::new_err(format!("{field} is {value}: choose a value from 1 to {most}")))
+}
+
+/// One of the names of a vocabulary, as a `ValueError` that names the field and its choices.
+pub(crate) fn choice<T>(field: &str, value: &str, found: Option<T>, choices: &[&str]) -> PyResult<T> {
+    found.ok_or_else(|| {
+        PyValueError::new_err(format!("{field} is {value:?}: choose one of {}", choices.join(", ")))
+    })
+}
+
 /// A number that may not be negative, as a `ValueError` that names field, value and remedy.
 pub(crate) fn count(field: &str, value: i64) -> PyResult<u64> {
     u64::try_from(value).map_err(|_| {
@@ -97,5 +169,6 @@ pub(crate) fn count(field: &str, value: i64) -> PyResult<u64> {
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TurnPolicy>()?;
-    module.add_class::<PlanTemplate>()
+    module.add_class::<PlanTemplate>()?;
+    module.add_class::<ProviderPolicy>()
 }

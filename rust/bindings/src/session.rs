@@ -3,15 +3,19 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
+use rspp_kernel::cancellation::CancelScope;
 use rspp_kernel::evidence::ring;
 use rspp_kernel::fence::Verdict;
 use rspp_kernel::input::{
     CancelSignal, ConnectionState, Event, Input, Modality, PlaybackEvent, ProviderOutcome, Transcript,
 };
+use rspp_kernel::invocation::{self, outcome::Ending};
+use rspp_kernel::migration::Step;
+use rspp_kernel::reason::Reason;
 use rspp_kernel::session as kernel;
 
 use crate::effects;
-use crate::policy::{PlanTemplate, TurnPolicy};
+use crate::policy::{choice, PlanTemplate, ProviderPolicy, TurnPolicy};
 
 const VERDICTS: [(&str, Verdict); 5] = [
     ("PASS", Verdict::Pass),
@@ -25,12 +29,6 @@ const VERDICTS: [(&str, Verdict); 5] = [
 #[pyclass(module = "rspp._kernel")]
 pub(crate) struct SessionKernel {
     inner: kernel::SessionKernel,
-}
-
-fn choice<T>(field: &str, value: &str, found: Option<T>, choices: &[&str]) -> PyResult<T> {
-    found.ok_or_else(|| {
-        PyValueError::new_err(format!("{field} is {value:?}: choose one of {}", choices.join(", ")))
-    })
 }
 
 impl SessionKernel {
@@ -47,7 +45,9 @@ impl SessionKernel {
 #[pymethods]
 impl SessionKernel {
     #[new]
-    #[pyo3(signature = (*, session_id, policy, plan, now_us, wall_clock_ms, evidence_capacity = 4096))]
+    #[pyo3(signature = (
+        *, session_id, policy, plan, now_us, wall_clock_ms, evidence_capacity = 4096, providers = None
+    ))]
     fn new(
         session_id: &str,
         policy: &TurnPolicy,
@@ -55,6 +55,7 @@ impl SessionKernel {
         now_us: u64,
         wall_clock_ms: u64,
         evidence_capacity: usize,
+        providers: Option<&ProviderPolicy>,
     ) -> PyResult<Self> {
         if session_id.is_empty() {
             return Err(PyValueError::new_err("session_id is empty: give the session a name"));
@@ -66,7 +67,7 @@ impl SessionKernel {
                 1 << 20
             )));
         }
-        let inner = kernel::SessionKernel::new(kernel::Settings {
+        let mut inner = kernel::SessionKernel::new(kernel::Settings {
             session_id: session_id.to_owned(),
             policy: policy.inner,
             plan: plan.inner.clone(),
@@ -74,6 +75,11 @@ impl SessionKernel {
             wall_clock_ms,
             evidence_capacity,
         });
+        if let Some(providers) = providers {
+            let named: Vec<_> =
+                providers.candidates.iter().map(|(kind, name)| (*kind, name.as_str())).collect();
+            inner.use_providers(providers.inner, &named);
+        }
         Ok(Self { inner })
     }
 
@@ -226,6 +232,90 @@ impl SessionKernel {
         Ok(())
     }
 
+    /// Cancel something other than the running turn.
+    fn cancel_within<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        scope: &str,
+        target: u32,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let scope = choice("scope", scope, CancelScope::parse(scope), CancelScope::NAMES)?;
+        self.step(py, now_us, Event::CancelWithin { scope, target })
+    }
+
+    /// The control plane's routing view was refreshed.
+    fn routing_view<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        epoch: u64,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        self.step(py, now_us, Event::RoutingView { epoch })
+    }
+
+    /// Take one step of a migration of the session to the placement with this epoch.
+    fn migration<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        step: &str,
+        epoch: u64,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let step = choice("step", step, Step::parse(step), Step::NAMES)?;
+        self.step(py, now_us, Event::Migration { step, epoch })
+    }
+
+    /// May an event from outside come in?
+    fn ingress(&mut self, now_us: u64, carrier_epoch: Option<i64>) -> (&'static str, u64) {
+        let (verdict, epoch) = self.inner.ingress(now_us, carrier_epoch);
+        (verdict.name(), epoch)
+    }
+
+    /// Begin a provider invocation; the first attempt, or the reason why there is none.
+    fn invoke(&mut self, py: Python<'_>, now_us: u64, turn: u32, modality: &str) -> PyResult<Py<PyAny>> {
+        let modality = choice("modality", modality, Modality::parse(modality), Modality::NAMES)?;
+        Ok(match self.inner.invoke(now_us, turn, modality) {
+            Ok(attempt) => Py::new(py, Attempt::from(attempt))?.into_any(),
+            Err(reason) => reason.code().into_pyobject(py)?.into_any().unbind(),
+        })
+    }
+
+    /// Output of a running attempt is about to be handed on; false when it must be dropped.
+    fn output_handed_on(&mut self, now_us: u64, invocation: u32) -> bool {
+        self.inner.output_handed_on(now_us, invocation)
+    }
+
+    /// An attempt ended; the next one, if the plan allows one.
+    #[pyo3(signature = (now_us, invocation, outcome, *, reason = "", retryable = false, backoff_ms = None, idle_us = 0))]
+    #[allow(clippy::too_many_arguments)] // fixed by the stub
+    fn attempt_finished(
+        &mut self,
+        now_us: u64,
+        invocation: u32,
+        outcome: &str,
+        reason: &str,
+        retryable: bool,
+        backoff_ms: Option<u64>,
+        idle_us: u64,
+    ) -> PyResult<Option<Attempt>> {
+        let class = choice("outcome", outcome, ProviderOutcome::parse(outcome), ProviderOutcome::NAMES)?;
+        let ending = Ending::new(class, Reason::parse(reason), retryable, backoff_ms);
+        Ok(self.inner.attempt_finished(now_us, invocation, ending, idle_us).map(Attempt::from))
+    }
+
+    /// Events refused at ingress because of another epoch.
+    #[getter]
+    fn stale_events(&self) -> u64 {
+        self.inner.stale_events()
+    }
+
+    /// Frames refused at the gate because of another epoch.
+    #[getter]
+    fn stale_frames(&self) -> u64 {
+        self.inner.stale_frames()
+    }
+
     /// When ``tick`` is due, if no other input comes first.
     #[getter]
     fn next_deadline_us(&self) -> Option<u64> {
@@ -287,9 +377,40 @@ impl SessionKernel {
     }
 }
 
+/// One attempt that the shell must make.
+#[pyclass(frozen, eq, get_all, module = "rspp._kernel")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_field_names)] // fixed by the stub
+pub(crate) struct Attempt {
+    invocation: u32,
+    candidate: u8,
+    attempt: u8,
+    wait_us: u64,
+    limit_us: Option<u64>,
+}
+
+impl From<invocation::Attempt> for Attempt {
+    fn from(attempt: invocation::Attempt) -> Self {
+        let invocation::Attempt { invocation, candidate, attempt, wait_us, limit_us } = attempt;
+        Self { invocation, candidate, attempt, wait_us, limit_us }
+    }
+}
+
+/// Return the normalised outcome of a final HTTP status as
+/// ``(outcome, reason, retryable, opens_circuit, backoff_ms)``.
+#[pyfunction]
+#[pyo3(signature = (status, retry_after_s = None))]
+fn http_outcome(status: u16, retry_after_s: Option<u64>) -> (&'static str, &'static str, bool, bool, u64) {
+    let ending = Ending::of_http(status, retry_after_s);
+    let reason = ending.reason.map_or("", Reason::code);
+    (ending.class.name(), reason, ending.retryable, ending.opens_circuit, ending.backoff_ms)
+}
+
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     for (name, verdict) in VERDICTS {
         module.add(name, verdict as u8)?;
     }
+    module.add_function(wrap_pyfunction!(http_outcome, module)?)?;
+    module.add_class::<Attempt>()?;
     module.add_class::<SessionKernel>()
 }

@@ -62,6 +62,11 @@ pub enum Effect {
         /// Why.
         reason: Cow<'static, str>,
     },
+    /// Stop one provider call; what it still gives is dropped.
+    CancelInvocation {
+        /// Number of the invocation.
+        invocation: u32,
+    },
     /// The turn is over.
     CloseTurn {
         /// The turn.

@@ -1,5 +1,7 @@
 //! Everything that may enter a session kernel, apart from frames at the gate.
 
+use crate::cancellation::CancelScope;
+use crate::migration::Step;
 use crate::names::named_enum;
 
 named_enum! {
@@ -117,6 +119,25 @@ pub enum Event<R> {
         /// Why.
         reason: R,
     },
+    /// A cancel of something other than the running turn.
+    CancelWithin {
+        /// How far it reaches.
+        scope: CancelScope,
+        /// Turn or invocation number; the index of the modality for a node; 0 for the session.
+        target: u32,
+    },
+    /// The control plane's routing view was refreshed.
+    RoutingView {
+        /// Epoch under which the session is served.
+        epoch: u64,
+    },
+    /// A step of a migration.
+    Migration {
+        /// Which step.
+        step: Step,
+        /// Epoch that the session is moved to.
+        epoch: u64,
+    },
 }
 
 /// A hypothesis of the recogniser.
@@ -152,6 +173,9 @@ impl<R> Event<R> {
             Self::Cancel { signal } => Event::Cancel { signal },
             Self::GenerationFinished { turn } => Event::GenerationFinished { turn },
             Self::Playback { turn, event, samples } => Event::Playback { turn, event, samples },
+            Self::CancelWithin { scope, target } => Event::CancelWithin { scope, target },
+            Self::RoutingView { epoch } => Event::RoutingView { epoch },
+            Self::Migration { step, epoch } => Event::Migration { step, epoch },
         }
     }
 }

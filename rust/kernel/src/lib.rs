@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod authority;
+pub mod cancellation;
 pub mod decision;
 pub mod document;
 pub mod edge;
@@ -16,6 +17,8 @@ pub mod evidence;
 pub mod fence;
 pub mod input;
 pub mod interruption;
+pub mod invocation;
+pub mod migration;
 mod names;
 pub mod plan;
 pub mod policy;

@@ -1,5 +1,21 @@
 //! Thresholds of turn taking, frozen for one session.
 
+use crate::names::named_enum;
+
+named_enum! {
+    /// What becomes of a chat text that arrives while a turn runs; speech has the rules of interruption.
+    pub enum Overlap {
+        Preempt => "preempt", Queue => "queue", Defer => "defer",
+    }
+}
+
+named_enum! {
+    /// What becomes of an event that belongs to a turn or an utterance that is over.
+    pub enum LateAction {
+        Drop => "drop", Remap => "remap", Diagnostics => "diagnostics",
+    }
+}
+
 /// A threshold out of range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
@@ -57,6 +73,12 @@ pub struct TurnPolicy {
     pub greeting: bool,
     /// Whether a resumed session begins with a notice.
     pub takeover_notice: bool,
+    /// What becomes of a chat text that arrives while a turn runs.
+    pub overlap: Overlap,
+    /// What becomes of late events; `remap` lets late words become a proposal of their own.
+    pub late_event: LateAction,
+    /// How long after the end of an utterance its late words may still become a proposal.
+    pub late_grace_ms: u64,
 }
 
 impl Default for TurnPolicy {
@@ -79,6 +101,9 @@ impl Default for TurnPolicy {
             failure_notice: true,
             greeting: false,
             takeover_notice: false,
+            overlap: Overlap::Preempt,
+            late_event: LateAction::Drop,
+            late_grace_ms: 0,
         }
     }
 }
@@ -108,6 +133,7 @@ impl TurnPolicy {
             ("max_utterance_ms", self.max_utterance_ms, 1, MAX_MS),
             ("first_output_budget_ms", self.first_output_budget_ms, 1, MAX_MS),
             ("stall_budget_ms", self.stall_budget_ms, 1, MAX_MS),
+            ("late_grace_ms", self.late_grace_ms, 0, MAX_MS),
         ];
         for (field, value, low, high) in ranges {
             if value < low || value > high {

@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 
 use crate::decision::{Decision, Outcome};
 use crate::event::{self, EventScope, Lane, PayloadClass};
-use crate::evidence::record::{Body, Marker, Record};
+use crate::evidence::record::{AttemptRecord, Body, Marker, Record};
 use crate::input::Event;
 use crate::reason::{Interner, Label};
-use crate::signal::Signal;
 
 /// What every record of a session shares.
 #[derive(Clone, Debug)]
@@ -48,15 +47,19 @@ impl Context {
         let kind = kind(record.body);
         put(out, format_args!(r#"{{"kind":"{kind}","at_us":{at_us},"wall_ms":{wall_ms}"#));
         match record.body {
-            Body::Signal { signal, emitter, scope, reason } => {
+            Body::Signal { signal, emitter, scope, reason, reach, invocation } => {
                 out.push_str(r#","event":{"#);
                 self.envelope(record, scope, out);
                 put(out, format_args!(r#","signal":"{}","emitted_by":"{}""#, signal.name(), emitter.name()));
                 if let Some(code) = signal.code_of(reason) {
                     put(out, format_args!(r#","reason":"{code}""#));
                 }
-                if signal == Signal::Cancel {
-                    out.push_str(r#","scope":"turn""#);
+                if let Some(reach) = reach {
+                    put(out, format_args!(r#","scope":"{}""#, reach.name()));
+                }
+                if invocation != 0 {
+                    out.push_str(r#","provider_invocation_id":"#);
+                    self.invocation_id(record, invocation, out);
                 }
                 out.push('}');
             }
@@ -88,6 +91,7 @@ impl Context {
                     outcome.name()
                 ),
             ),
+            Body::Attempt(attempt) => self.attempt(record, attempt, interner, out),
         }
         out.push('}');
     }
@@ -151,6 +155,42 @@ impl Context {
         put(out, format_args!(r#","reason":"{}"}}"#, decision.reason.code()));
     }
 
+    fn attempt(&self, record: &Record, attempt: AttemptRecord, interner: &Interner, out: &mut String) {
+        put(out, format_args!(r#","turn":{},"provider_invocation_id":"#, record.turn));
+        self.invocation_id(record, attempt.invocation, out);
+        put(
+            out,
+            format_args!(
+                concat!(
+                    r#","modality":"{}","provider_id":{},"attempt":{},"outcome":"{}","retryable":{},"#,
+                    r#""retry_decision":"{}","attempt_latency_us":{},"authority_epoch":{}"#
+                ),
+                attempt.modality.name(),
+                quote(interner.text(attempt.provider)),
+                attempt.attempt,
+                attempt.outcome.name(),
+                attempt.retryable,
+                attempt.decision.name(),
+                attempt.latency_us,
+                record.epoch
+            ),
+        );
+        for (key, label) in [("reason", attempt.reason), ("next_provider_id", attempt.next_provider)] {
+            if label != Label::Empty {
+                put(out, format_args!(r#","{key}":{}"#, quote(interner.text(label))));
+            }
+        }
+    }
+
+    /// `pvi/<session>/<epoch>/<turn or "session">/<number>`: the epoch keeps takeovers apart.
+    fn invocation_id(&self, record: &Record, invocation: u32, out: &mut String) {
+        let (session, epoch) = (&self.session_escaped, record.turn_epoch);
+        match record.turn {
+            0 => put(out, format_args!(r#""pvi/{session}/{epoch}/session/{invocation:06}""#)),
+            turn => put(out, format_args!(r#""pvi/{session}/{epoch}/{turn}/{invocation:06}""#)),
+        }
+    }
+
     fn event_id(&self, record: &Record, out: &mut String) {
         let turn = (record.turn != 0).then_some(record.turn);
         event::event_id_into(out, &self.session_escaped, record.epoch, turn, record.sequence);
@@ -165,6 +205,7 @@ const fn kind(body: Body) -> &'static str {
         Body::Marker { .. } | Body::Plan(_) | Body::AgentState(_) => "marker",
         Body::Input(_) => "input",
         Body::Provider { .. } => "provider",
+        Body::Attempt(_) => "provider_attempt",
     }
 }
 
@@ -194,6 +235,9 @@ fn input(event: Event<Label>, interner: &Interner, out: &mut String) {
         Event::GenerationFailed { .. } => "generation_failed",
         Event::Playback { .. } => "playback",
         Event::Connection { .. } => "connection",
+        Event::CancelWithin { .. } => "cancel_within",
+        Event::RoutingView { .. } => "routing_view",
+        Event::Migration { .. } => "migration",
     };
     put(out, format_args!(r#","name":"{name}""#));
     match event {
@@ -232,6 +276,13 @@ fn input(event: Event<Label>, interner: &Interner, out: &mut String) {
         Event::Connection { state, reason } => {
             let reason = quote(interner.text(reason));
             put(out, format_args!(r#","state":"{}","reason":{reason}"#, state.name()));
+        }
+        Event::CancelWithin { scope, target } => {
+            put(out, format_args!(r#","scope":"{}","target":{target}"#, scope.name()));
+        }
+        Event::RoutingView { epoch } => put(out, format_args!(r#","epoch":{epoch}"#)),
+        Event::Migration { step, epoch } => {
+            put(out, format_args!(r#","step":"{}","epoch":{epoch}"#, step.name()));
         }
     }
 }

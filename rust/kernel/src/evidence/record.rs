@@ -1,9 +1,11 @@
 //! The evidence record: small and copyable, so that appending never allocates.
 
+use crate::cancellation::CancelScope;
 use crate::decision::Decision;
 use crate::effect::AgentState;
 use crate::event::EventScope;
 use crate::input::{Event, Modality, ProviderOutcome};
+use crate::invocation::policy::RetryDecision;
 use crate::names::named_enum;
 use crate::plan::ResolvedTurnPlan;
 use crate::reason::Label;
@@ -22,6 +24,13 @@ named_enum! {
         AgentState => "agent_state", CancelAccepted => "cancel_accepted",
         FenceApplied => "fence_applied", CancelIgnored => "cancel_ignored",
         LateEvent => "late_event", PlanFailed => "plan_failed",
+        CancelSentAt => "cancel_sent_at", CancelAckAt => "cancel_ack_at",
+        LateOutputDropped => "late_provider_output_dropped_count",
+        LateEventRemapped => "late_event_remapped", LateBy => "late_by_us",
+        IntentQueued => "intent_queued", EpochEnriched => "epoch_enriched",
+        ViewBehind => "routing_view_behind", ViewRefreshed => "routing_view_refreshed",
+        ViewSupersedes => "routing_view_supersedes", StateReattached => "state_reattached",
+        MigrationRefused => "migration_step_refused",
     }
 }
 
@@ -49,6 +58,10 @@ pub enum Body {
         scope: EventScope,
         /// Why; may be empty where the registry allows it.
         reason: Label,
+        /// How far it reaches, where the registry has it.
+        reach: Option<CancelScope>,
+        /// The provider invocation it is about, 0 when none.
+        invocation: u32,
     },
     /// A decision outcome.
     Decision(Decision),
@@ -76,6 +89,33 @@ pub enum Body {
         /// How long it took, microseconds.
         latency_us: u64,
     },
+    /// One attempt of a provider invocation.
+    Attempt(AttemptRecord),
+}
+
+/// One attempt of a provider invocation (section 8.7 of the contracts).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// Number of the invocation.
+    pub invocation: u32,
+    /// What the provider does.
+    pub modality: Modality,
+    /// The provider.
+    pub provider: Label,
+    /// Number of the attempt at this provider.
+    pub attempt: u8,
+    /// Outcome class.
+    pub outcome: ProviderOutcome,
+    /// Why; empty on success.
+    pub reason: Label,
+    /// Whether the same call may succeed later.
+    pub retryable: bool,
+    /// What follows.
+    pub decision: RetryDecision,
+    /// The provider of the next attempt; empty when there is none.
+    pub next_provider: Label,
+    /// How long the attempt took, microseconds.
+    pub latency_us: u64,
 }
 
 /// One evidence record.

@@ -1,106 +1,21 @@
-//! Opening and ending turns, and authority over them.
+//! Opening and ending turns.
 
 use std::borrow::Cow;
 
-use crate::authority::Grant;
+use crate::cancellation::CancelToken;
 use crate::decision::{Decision, Outcome, Phase, Scope};
 use crate::effect::{AgentState, Effect, Intent, TurnOutcome};
 use crate::evidence::record::{Body, Class, Marker};
 use crate::fence::Hold;
-use crate::input::{CancelSignal, ConnectionState, PlaybackEvent};
+use crate::input::CancelSignal;
+use crate::policy::{LateAction, Overlap};
 use crate::prelude::Activity;
 use crate::reason::{Label, Reason};
-use crate::session::{Drained, OpenTurn, SessionKernel, ENDED_TURNS, OPENING_ROOM, TURN_EPOCHS};
+use crate::session::{Drained, OpenTurn, SessionKernel, ENDED_TURNS, OPENING_ROOM};
 use crate::signal::{Emitter, Signal};
 use crate::turn::{Machine, Trigger};
 
 impl SessionKernel {
-    /// Notices that the local lease deadline has passed.
-    pub(super) fn expire(&mut self) {
-        if self.authority.expired(self.now_us) {
-            self.drain_authority(Label::Known(Reason::LeaseExpired));
-        }
-    }
-
-    pub(super) fn lease(&mut self, epoch: u64, deadline_us: u64) {
-        let open = self.open_turn();
-        match self.authority.grant(epoch, deadline_us) {
-            Grant::TooLate => {}
-            Grant::Stale => self.stale_epoch(open),
-            Grant::Renewed => self.marker(Class::Detail, open, Marker::LeaseRenewed, epoch),
-            Grant::Issued => {
-                self.remember_epoch(epoch);
-                self.marker(Class::Baseline, 0, Marker::LeaseGranted, epoch);
-                self.signal_session(Class::Baseline, Signal::LeaseIssued, Emitter::Cp07, Label::Empty);
-            }
-            Grant::Rotated => self.rotate(epoch),
-        }
-    }
-
-    /// A turn's plan is frozen with its epoch, so a turn cannot outlive its epoch.
-    fn rotate(&mut self, epoch: u64) {
-        if self.turn.is_some() {
-            self.drain_turn();
-            self.agent_state(AgentState::Listening);
-        }
-        self.remember_epoch(epoch);
-        self.marker(Class::Baseline, 0, Marker::LeaseGranted, epoch);
-        let reason = Label::Known(Reason::AuthorityEpochRotation);
-        self.signal_session(Class::Baseline, Signal::LeaseRotated, Emitter::Cp07, reason);
-    }
-
-    fn remember_epoch(&mut self, epoch: u64) {
-        if self.turn_epochs.len() == TURN_EPOCHS {
-            self.turn_epochs.remove(0);
-        }
-        self.turn_epochs.push((self.last_turn + 1, epoch));
-    }
-
-    pub(super) fn stale_epoch(&mut self, turn: u32) {
-        let reason = Reason::AuthorityEpochMismatch;
-        let decision = Decision::authority(
-            Outcome::StaleEpochReject,
-            Phase::SchedulingPoint,
-            Scope::NodeDispatch,
-            reason,
-        );
-        self.decide(Class::Baseline, turn, decision);
-        let (signal, emitter, reason) = (Signal::StaleEpochReject, Emitter::Rk24, Label::Known(reason));
-        if turn == 0 {
-            self.signal_session(Class::Baseline, signal, emitter, reason);
-        } else {
-            self.signal_turn(Class::Baseline, turn, signal, emitter, reason);
-        }
-    }
-
-    /// Authority is gone for good: the gate closes first, then the turn, then the room is left.
-    pub(super) fn drain_authority(&mut self, reason: Label) {
-        if !self.authority.drain() {
-            return;
-        }
-        self.drained = Some(Drained::Authority);
-        let open = self.open_turn();
-        self.marker(Class::Terminal, open, Marker::GateClosed, self.authority.epoch());
-        if open == 0 {
-            self.signal_session(Class::Terminal, Signal::DeauthorizedDrain, Emitter::Rk24, reason);
-        } else {
-            self.drain_turn();
-        }
-        let reason = self.interner.owned(reason);
-        self.effects.push(Effect::LeaveRoom { reason });
-    }
-
-    fn drain_turn(&mut self) {
-        let turn = self.open_turn();
-        let reason = Reason::AuthorityRevokedInTurn;
-        let decision =
-            Decision::authority(Outcome::DeauthorizedDrain, Phase::ActiveTurn, Scope::Turn, reason);
-        self.decide(Class::Terminal, turn, decision);
-        let (signal, label) = (Signal::DeauthorizedDrain, Label::Known(reason));
-        self.signal_turn(Class::Terminal, turn, signal, Emitter::Rk24, label);
-        self.abort(Reason::AuthorityLoss);
-    }
-
     pub(super) fn start(&mut self, resumed: bool) {
         if std::mem::replace(&mut self.started, true) {
             self.marker(Class::Baseline, self.open_turn(), Marker::LateEvent, 0);
@@ -115,23 +30,62 @@ impl SessionKernel {
         }
     }
 
-    /// Proposes a turn. A running one is interrupted first.
-    pub(super) fn propose(&mut self, intent: Intent, reference: u32) {
-        if self.turn.is_some() {
-            self.interrupt(Signal::BargeIn);
+    /// An intent from outside arrives; while a turn runs the policy says what becomes of it.
+    pub(super) fn intend(&mut self, intent: Intent, reference: u32) {
+        if self.turn.is_none() {
+            return self.propose(intent, reference);
         }
+        match self.policy.overlap {
+            Overlap::Preempt => self.propose(intent, reference),
+            Overlap::Defer => self.defer(intent, reference),
+            Overlap::Queue => {
+                self.marker(Class::Baseline, self.open_turn(), Marker::IntentQueued, u64::from(reference));
+                if let Some((earlier, number)) = self.waiting.replace((intent, reference)) {
+                    self.defer(earlier, number);
+                }
+            }
+        }
+    }
+
+    /// Proposes the intent that waited for the running turn to end.
+    pub(super) fn open_waiting(&mut self) {
+        if self.turn.is_none() {
+            if let Some((intent, reference)) = self.waiting.take() {
+                self.propose(intent, reference);
+            }
+        }
+    }
+
+    fn candidate(&mut self) -> (Machine, u32) {
         let mut machine = Machine::new();
         let number = self.last_turn + 1;
         self.last_turn = number;
         let reason = Label::Known(Reason::SessionTurnIntent);
         self.signal_session(Class::Baseline, Signal::TurnOpenProposed, Emitter::Rk02, reason);
         self.fire(&mut machine, number, Trigger::TurnOpenProposed, Class::Baseline);
+        (machine, number)
+    }
+
+    fn defer(&mut self, intent: Intent, reference: u32) {
+        let (machine, number) = self.candidate();
+        let reason = Reason::AdmissionCapacityDefer;
+        self.refuse(machine, number, intent, reference, Outcome::Defer, reason);
+    }
+
+    /// Proposes a turn. A running one is interrupted first.
+    pub(super) fn propose(&mut self, intent: Intent, reference: u32) {
+        if self.turn.is_some() {
+            self.interrupt(Signal::BargeIn);
+        }
+        let (mut machine, number) = self.candidate();
         let refusal = if self.drained == Some(Drained::Call) {
             Some((Outcome::Reject, Reason::TransportDisconnectOrStall))
-        } else if !self.authority.holds() {
-            Some((Outcome::DeauthorizedDrain, Reason::AuthorityRevokedBeforeOpen))
         } else if self.evidence.free() < OPENING_ROOM {
             Some((Outcome::Reject, Reason::RecordingEvidenceUnavailable))
+        } else if self.authority.superseded() {
+            Some((Outcome::StaleEpochReject, Reason::AuthorityEpochMismatch))
+        } else if !self.authority.holds() {
+            Some((Outcome::DeauthorizedDrain, Reason::AuthorityRevokedBeforeOpen))
         } else {
             None
         };
@@ -176,12 +130,17 @@ impl SessionKernel {
         outcome: Outcome,
         reason: Reason,
     ) {
-        let (decision, signal, emitter, trigger) = if outcome == Outcome::DeauthorizedDrain {
-            let decision = Decision::authority(outcome, Phase::PreTurn, Scope::Turn, reason);
-            (decision, Signal::DeauthorizedDrain, Emitter::Rk24, Trigger::DeauthorizedDrain)
+        let (emitter, trigger) = match outcome {
+            Outcome::DeauthorizedDrain => (Emitter::Rk24, Trigger::DeauthorizedDrain),
+            Outcome::StaleEpochReject => (Emitter::Rk24, Trigger::StaleEpochReject),
+            Outcome::Defer => (Emitter::Rk25, Trigger::Defer),
+            Outcome::Admit | Outcome::Reject | Outcome::Shed => (Emitter::Rk25, Trigger::Reject),
+        };
+        let signal = outcome.signal();
+        let decision = if emitter == Emitter::Rk24 {
+            Decision::authority(outcome, Phase::PreTurn, Scope::Turn, reason)
         } else {
-            let decision = Decision::admission(outcome, reason);
-            (decision, Signal::Reject, Emitter::Rk25, Trigger::Reject)
+            Decision::admission(outcome, reason)
         };
         self.decide(Class::Baseline, number, decision);
         self.signal_candidate(number, signal, emitter, reason);
@@ -239,12 +198,14 @@ impl SessionKernel {
         if reason == Label::Known(Reason::Cancelled) {
             self.marker(Class::Terminal, number, Marker::FenceApplied, 0);
         }
+        self.cancel_invocations(CancelToken::Turn(number));
         self.marker(Class::Terminal, number, Marker::FramesPassed, samples);
         let signal = if trigger == Trigger::Commit { Signal::Commit } else { Signal::Abort };
         self.fire(&mut machine, number, trigger, Class::Terminal);
         self.signal_turn(Class::Terminal, number, signal, Emitter::Rk03, reason);
         self.fire(&mut machine, number, Trigger::Close, Class::Terminal);
         self.signal_turn(Class::Terminal, number, Signal::Close, Emitter::Rk03, Label::Empty);
+        self.closed = (number, self.now_us);
         Some(number)
     }
 
@@ -273,13 +234,27 @@ impl SessionKernel {
                     self.commit();
                 }
             }
-            _ => self.marker(Class::Baseline, turn, Marker::LateEvent, 0),
+            _ => self.late_event(turn),
+        }
+    }
+
+    /// An event of a turn that is over: it never opens that turn again.
+    ///
+    /// Reports of a shell carry no intent, so there is nothing that could be remapped; only the words
+    /// of an utterance can.
+    pub(super) fn late_event(&mut self, turn: u32) {
+        let ended_us = if turn != 0 && turn == self.closed.0 { Some(self.closed.1) } else { None };
+        self.marker(Class::Baseline, turn, Marker::LateEvent, self.policy.late_event as u64);
+        if self.policy.late_event == LateAction::Diagnostics {
+            if let Some(ended_us) = ended_us {
+                self.marker(Class::Detail, turn, Marker::LateBy, self.now_us - ended_us);
+            }
         }
     }
 
     pub(super) fn generation_failed(&mut self, turn: u32, reason: &str) {
         if turn == 0 || turn != self.open_turn() {
-            self.marker(Class::Baseline, turn, Marker::LateEvent, 0);
+            self.late_event(turn);
             return;
         }
         self.fail(Reason::parse(reason).unwrap_or(Reason::ProviderFailure));
@@ -331,67 +306,6 @@ impl SessionKernel {
             self.agent_state(AgentState::Listening);
             self.evidence.take_loss();
         }
-    }
-
-    pub(super) fn playback(&mut self, turn: u32, event: PlaybackEvent) {
-        // An aborted turn is behind a closed fence: nothing of it may start to play any more.
-        let taken = match self.ended_turns.iter().find(|(ended, _)| *ended == turn) {
-            Some((_, committed)) => *committed || event != PlaybackEvent::Started,
-            None => turn != 0 && turn == self.open_turn(),
-        };
-        if !taken {
-            self.marker(Class::Baseline, turn, Marker::LateEvent, 0);
-            return;
-        }
-        let (signal, reason) = match event {
-            PlaybackEvent::Started => (Signal::PlaybackStarted, Label::Empty),
-            PlaybackEvent::Completed => (Signal::PlaybackCompleted, Label::Empty),
-            PlaybackEvent::Cancelled => (Signal::PlaybackCancelled, Label::Known(Reason::CancelFenceApplied)),
-        };
-        self.signal_turn(Class::Baseline, turn, signal, Emitter::Rk22, reason);
-    }
-
-    pub(super) fn connection(&mut self, state: ConnectionState, reason: &str) {
-        let label = self.interner.label(reason);
-        let signal = match state {
-            ConnectionState::Connected => Signal::Connected,
-            ConnectionState::Reconnecting => Signal::Reconnecting,
-            ConnectionState::Disconnected => Signal::Disconnected,
-            ConnectionState::Ended => Signal::Ended,
-            ConnectionState::Silence => Signal::Silence,
-            ConnectionState::Stall => Signal::Stall,
-            ConnectionState::Muted => Signal::Muted,
-        };
-        self.signal_session(Class::Baseline, signal, Emitter::Rk23, label);
-        match state {
-            ConnectionState::Connected => {
-                self.connection_down = false;
-                self.release(Hold::Connection);
-            }
-            ConnectionState::Reconnecting => {
-                self.connection_down = true;
-                self.hold(Hold::Connection);
-            }
-            ConnectionState::Silence | ConnectionState::Stall | ConnectionState::Muted => {
-                self.prelude.pause();
-            }
-            ConnectionState::Disconnected | ConnectionState::Ended => {
-                let reason = if reason.is_empty() { state.name() } else { reason };
-                self.end_call(reason);
-            }
-        }
-    }
-
-    fn end_call(&mut self, reason: &str) {
-        if !self.authority.drain() {
-            return;
-        }
-        self.drained = Some(Drained::Call);
-        self.marker(Class::Terminal, self.open_turn(), Marker::GateClosed, self.authority.epoch());
-        self.abort(Reason::TransportDisconnectOrStall);
-        let label = self.interner.label(reason);
-        let reason = self.interner.owned(label);
-        self.effects.push(Effect::LeaveRoom { reason });
     }
 
     /// Holds the voice of the running turn, if there is one.

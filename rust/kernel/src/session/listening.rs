@@ -5,6 +5,7 @@ use crate::evidence::record::{Class, Marker};
 use crate::fence::Hold;
 use crate::input::Transcript;
 use crate::interruption;
+use crate::policy::LateAction;
 use crate::prelude::{Activity, Heard, Timer};
 use crate::session::SessionKernel;
 use crate::signal::Signal;
@@ -59,11 +60,24 @@ impl SessionKernel {
             return;
         }
         let Some(words) = self.prelude.transcript(transcript) else {
-            return;
+            return self.late_words(transcript);
         };
         let may_interrupt = self.turn.is_some() && self.policy.interruptions;
         if may_interrupt && interruption::words_confirm(words, transcript.probe, &self.policy) {
             self.confirm();
+        }
+    }
+
+    /// Words of an utterance that ended unanswered: within the grace window they may become a proposal.
+    fn late_words(&mut self, transcript: Transcript) {
+        let Some((utterance, ended_us)) = self.unanswered else { return };
+        let meant = transcript.utterance == utterance && transcript.words > 0 && !transcript.backchannel;
+        let in_time = self.now_us <= ended_us + self.policy.late_grace_ms * 1000;
+        if meant && in_time && self.policy.late_event == LateAction::Remap {
+            self.unanswered = None;
+            let open = self.open_turn();
+            self.marker(Class::Baseline, open, Marker::LateEventRemapped, u64::from(utterance));
+            self.intend(Intent::Utterance, utterance);
         }
     }
 
@@ -112,6 +126,7 @@ impl SessionKernel {
         let marker = if used { Marker::UtteranceEnded } else { Marker::UtteranceDiscarded };
         self.utterance_marker(marker);
         self.effects.push(Effect::EndUtterance { utterance: ended.utterance, used });
+        self.unanswered = (!used).then_some((ended.utterance, self.now_us));
         if used {
             self.propose(Intent::Utterance, ended.utterance);
             return;

@@ -1,21 +1,28 @@
 //! One session's kernel: an input goes in, evidence is appended, effects come out.
 //!
-//! `arbiter` opens and ends turns and watches authority; `listening` follows the caller. This file
-//! holds the state, the order within a step, and the gate.
+//! `arbiter` opens and ends turns, `holding` watches authority, `listening` follows the caller,
+//! `delivery` takes what the transport reports, `invoking` calls providers and cancels, `recording`
+//! writes evidence. This file holds the state, the order within a step, and the gate.
 
 mod arbiter;
+mod delivery;
+mod holding;
+mod invoking;
 mod listening;
+mod recording;
 
 use crate::authority::Authority;
-use crate::decision::Decision;
+use crate::decision::Scope;
 use crate::effect::{AgentState, Effect, Intent};
-use crate::event::{EventScope, SequenceAllocator};
+use crate::event::SequenceAllocator;
 use crate::evidence::json::Context;
-use crate::evidence::record::{Body, Class, Marker, Record};
-use crate::evidence::ring::{Appended, StageA};
+use crate::evidence::record::{Class, Marker};
+use crate::evidence::ring::StageA;
 use crate::fence::{Gate, Verdict};
-use crate::input::{Event, Input, Modality, ProviderOutcome};
+use crate::input::{Event, Input};
 use crate::interruption::Burst;
+use crate::invocation::Invocations;
+use crate::migration::Migration;
 use crate::plan::PlanTemplate;
 use crate::policy::TurnPolicy;
 use crate::prelude::{self, Prelude};
@@ -84,6 +91,16 @@ pub struct SessionKernel {
     started: bool,
     connection_down: bool,
     drained: Option<Drained>,
+    waiting: Option<(Intent, u32)>,
+    /// The latest turn that closed, and when.
+    closed: (u32, u64),
+    /// The latest utterance that ended without an answer, and when.
+    unanswered: Option<(u32, u64)>,
+    migration: Migration,
+    rotated_epoch: u64,
+    invocations: Invocations,
+    stale_events: u64,
+    stale_event_reported: Option<u32>,
     stale_reported: Option<u32>,
     stale_frames: u64,
     sequences: SequenceAllocator,
@@ -128,6 +145,14 @@ impl SessionKernel {
             started: false,
             connection_down: false,
             drained: None,
+            waiting: None,
+            closed: (0, 0),
+            unanswered: None,
+            migration: Migration::default(),
+            rotated_epoch: 0,
+            invocations: Invocations::default(),
+            stale_events: 0,
+            stale_event_reported: None,
             stale_reported: None,
             stale_frames: 0,
             sequences: SequenceAllocator::default(),
@@ -154,6 +179,7 @@ impl SessionKernel {
         self.apply(input.event);
         self.expire();
         self.fire_timers();
+        self.open_waiting();
         self.check_evidence();
         self.delivered = true;
         &self.effects
@@ -167,7 +193,7 @@ impl SessionKernel {
         if self.authority.drained() || self.authority.expired(self.now_us) {
             return self.refuse_expired();
         }
-        if epoch != self.authority.epoch() {
+        if epoch != self.authority.epoch() || self.authority.superseded() {
             return self.refuse_stale();
         }
         let verdict = self.gate.check(turn, sequence, samples, self.now_us);
@@ -175,24 +201,6 @@ impl SessionKernel {
             return self.first_output(turn);
         }
         verdict
-    }
-
-    /// Records one provider invocation. Effects wait for the next step.
-    pub fn provider_outcome(
-        &mut self,
-        now_us: u64,
-        turn: u32,
-        modality: Modality,
-        outcome: ProviderOutcome,
-        latency_us: u64,
-    ) {
-        self.crossings += 1;
-        self.advance(now_us);
-        if self.authority.expired(self.now_us) {
-            self.begin();
-            self.expire();
-        }
-        self.record(Class::Detail, turn, 0, Body::Provider { modality, outcome, latency_us });
     }
 
     #[cold]
@@ -210,7 +218,7 @@ impl SessionKernel {
         let open = self.open_turn();
         if self.stale_reported != Some(open) {
             self.stale_reported = Some(open);
-            self.stale_epoch(open);
+            self.stale_epoch(open, Scope::NodeDispatch);
         }
         Verdict::StaleEpoch
     }
@@ -241,12 +249,15 @@ impl SessionKernel {
             Event::Start { resumed } => self.start(resumed),
             Event::VoiceActivity { permille, media_sample } => self.window(permille, media_sample),
             Event::Transcript(transcript) => self.transcript(transcript),
-            Event::TextMessage { reference } => self.propose(Intent::Text, reference),
+            Event::TextMessage { reference } => self.intend(Intent::Text, reference),
             Event::Cancel { signal } => self.cancel(signal),
             Event::GenerationFinished { turn } => self.generation_finished(turn),
             Event::GenerationFailed { turn, reason } => self.generation_failed(turn, reason),
             Event::Playback { turn, event, .. } => self.playback(turn, event),
             Event::Connection { state, reason } => self.connection(state, reason),
+            Event::CancelWithin { scope, target } => self.cancel_within(scope, target),
+            Event::RoutingView { epoch } => self.routing_view(epoch),
+            Event::Migration { step, epoch } => self.migrate(step, epoch),
         }
     }
 
@@ -294,96 +305,6 @@ impl SessionKernel {
     #[inline]
     fn advance(&mut self, now_us: u64) {
         self.now_us = self.now_us.max(now_us.min(LATEST_US));
-    }
-
-    fn note(&mut self, event: Event<&str>) {
-        let event = event.map(|word| self.interner.label(word));
-        let (class, body) = match event {
-            // A tick that finds nothing to do changes nothing, so a replay does not miss it.
-            Event::Tick if self.next_deadline_us().is_none_or(|due| due > self.now_us) => return,
-            Event::VoiceActivity { .. } | Event::Transcript(_) => (Class::Detail, Body::Input(event)),
-            Event::Lease { epoch, .. } if epoch == self.authority.epoch() => {
-                (Class::Detail, Body::Input(event))
-            }
-            _ => (Class::Baseline, Body::Input(event)),
-        };
-        self.record(class, self.open_turn(), 0, body);
-    }
-
-    fn record(&mut self, class: Class, turn: u32, sequence: u64, body: Body) {
-        let record = Record {
-            at_us: self.now_us,
-            sequence,
-            epoch: self.authority.epoch(),
-            turn_epoch: self.epoch_of(turn),
-            turn,
-            body,
-        };
-        match self.evidence.append(record, class) {
-            Appended::Stored | Appended::Lost => {}
-            Appended::Shed => self.downgrade(),
-        }
-    }
-
-    /// Says once per turn, or once while none is open, that details are being shed.
-    fn downgrade(&mut self) {
-        let turn = self.open_turn();
-        if self.downgraded == Some(turn) {
-            return;
-        }
-        self.downgraded = Some(turn);
-        let reason = Label::Known(Reason::StageADetailOverflow);
-        let (signal, emitter) = (Signal::RecordingLevelDowngraded, Emitter::Or02);
-        if turn == 0 {
-            self.signal_session(Class::Baseline, signal, emitter, reason);
-        } else {
-            self.signal_turn(Class::Baseline, turn, signal, emitter, reason);
-        }
-    }
-
-    fn epoch_of(&self, turn: u32) -> u64 {
-        self.turn_epochs
-            .iter()
-            .rev()
-            .find(|(first, _)| *first <= turn)
-            .map_or(self.authority.epoch(), |(_, epoch)| *epoch)
-    }
-
-    fn marker(&mut self, class: Class, turn: u32, name: Marker, value: u64) {
-        self.record(class, turn, 0, Body::Marker { name, value });
-    }
-
-    fn signal_turn(&mut self, class: Class, turn: u32, signal: Signal, emitter: Emitter, reason: Label) {
-        self.signal(class, turn, EventScope::Turn, signal, emitter, reason);
-    }
-
-    fn signal_session(&mut self, class: Class, signal: Signal, emitter: Emitter, reason: Label) {
-        self.signal(class, 0, EventScope::Session, signal, emitter, reason);
-    }
-
-    fn signal(
-        &mut self,
-        class: Class,
-        turn: u32,
-        scope: EventScope,
-        signal: Signal,
-        emitter: Emitter,
-        reason: Label,
-    ) {
-        debug_assert!(signal.legal(emitter, scope, reason != Label::Empty), "{signal:?}");
-        let sequence = self.sequences.allocate();
-        self.record(class, turn, sequence, Body::Signal { signal, emitter, scope, reason });
-    }
-
-    fn decide(&mut self, class: Class, turn: u32, decision: Decision) {
-        debug_assert!(decision.legal(turn != 0), "{decision:?}");
-        let sequence = self.sequences.allocate();
-        self.record(class, turn, sequence, Body::Decision(decision));
-    }
-
-    fn agent_state(&mut self, state: AgentState) {
-        self.record(Class::Baseline, self.open_turn(), 0, Body::AgentState(state));
-        self.effects.push(Effect::AgentState { state });
     }
 
     /// When a tick is due if no other input comes first.
@@ -438,23 +359,15 @@ impl SessionKernel {
         self.stale_frames
     }
 
+    /// Events refused at ingress because of another epoch.
+    #[must_use]
+    pub const fn stale_events(&self) -> u64 {
+        self.stale_events
+    }
+
     /// Detail records shed because Stage A was full.
     #[must_use]
     pub const fn evidence_dropped(&self) -> u64 {
         self.evidence.shed()
-    }
-
-    /// Takes up to `limit` records out of Stage A, each passed on as one JSON object.
-    pub fn drain_evidence(&mut self, limit: usize, mut take: impl FnMut(&str)) {
-        self.crossings += 1;
-        let mut line = String::with_capacity(512);
-        for _ in 0..limit {
-            let Some(record) = self.evidence.pop() else {
-                break;
-            };
-            line.clear();
-            self.context.render(&record, &self.interner, &mut line);
-            take(&line);
-        }
     }
 }

@@ -265,7 +265,7 @@ impl Model {
                 assert!(std::mem::replace(&mut seen.utterance_open, false) && *utterance == seen.utterance);
             }
             Effect::LeaveRoom { .. } => seen.left += 1,
-            Effect::RefuseIntent { .. } | Effect::AgentState { .. } => {}
+            Effect::RefuseIntent { .. } | Effect::AgentState { .. } | Effect::CancelInvocation { .. } => {}
         }
     }
 

@@ -1,0 +1,331 @@
+//! Provider invocations: which provider is called, and what follows when it fails.
+//!
+//! | from      | on       | to        |
+//! |-----------|----------|-----------|
+//! | Running   | `again`  | Running   |
+//! | Running   | `finish` | Done      |
+//! | Running   | `cancel` | Cancelled |
+//! | Cancelled | `finish` | Done      |
+//!
+//! `again` is a retry of the same provider, a switch to the next one, or a fallback to it, each only
+//! when the plan allows it. An attempt whose output was already handed on is not followed by another:
+//! the caller would hear the same words twice. Whatever a cancelled invocation still gives is counted
+//! and dropped.
+
+pub mod circuit;
+pub mod outcome;
+pub mod policy;
+
+use crate::cancellation::CancelToken;
+use crate::input::{Modality, ProviderOutcome};
+use crate::names::named_enum;
+use crate::reason::{Label, Reason};
+
+use circuit::Circuit;
+use outcome::Ending;
+use policy::{InvocationPolicy, RetryDecision};
+
+named_enum! {
+    /// State of one invocation.
+    pub enum State {
+        Running => "Running", Cancelled => "Cancelled", Done => "Done",
+    }
+}
+
+named_enum! {
+    /// What moves an invocation.
+    pub enum Trigger {
+        Again => "again", Finish => "finish", Cancel => "cancel",
+    }
+}
+
+/// The whole table.
+pub const TRANSITIONS: [(State, Trigger, State); 4] = [
+    (State::Running, Trigger::Again, State::Running),
+    (State::Running, Trigger::Finish, State::Done),
+    (State::Running, Trigger::Cancel, State::Cancelled),
+    (State::Cancelled, Trigger::Finish, State::Done),
+];
+
+/// Most invocations that run at once in one session.
+pub const MAX_LIVE: usize = 8;
+
+/// One attempt that the shell must make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Number of the invocation, unique in the session.
+    pub invocation: u32,
+    /// Index of the provider among the candidates of its modality.
+    pub candidate: u8,
+    /// Number of the attempt at this provider, from 1.
+    pub attempt: u8,
+    /// How long to wait before it.
+    pub wait_us: u64,
+    /// When to give up waiting for its first result; none leaves that to the turn's budget.
+    pub limit_us: Option<u64>,
+}
+
+/// What the end of an attempt meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// Turn of the invocation, 0 when it belongs to the session.
+    pub turn: u32,
+    /// What the provider does.
+    pub modality: Modality,
+    /// The provider.
+    pub provider: Label,
+    /// Number of the attempt at this provider.
+    pub attempt: u8,
+    /// How it ended.
+    pub ending: Ending,
+    /// What follows.
+    pub decision: RetryDecision,
+    /// From its start to its end.
+    pub attempt_us: u64,
+    /// From the start of the first attempt to the end of this one.
+    pub total_us: u64,
+    /// The next attempt.
+    pub next: Option<Attempt>,
+    /// Its provider.
+    pub next_provider: Label,
+    /// New state of the provider's circuit, if it changed.
+    pub circuit: Option<circuit::State>,
+    /// New state of the next provider's circuit, if it changed.
+    pub next_circuit: Option<circuit::State>,
+    /// Whether the invocation had been cancelled.
+    pub cancelled: bool,
+    /// Outputs that came after the cancel and were dropped.
+    pub dropped: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    provider: Label,
+    circuit: Circuit,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Invocation {
+    number: u32,
+    turn: u32,
+    modality: Modality,
+    state: State,
+    tried: u8,
+    candidate: u8,
+    attempt: u8,
+    started_us: u64,
+    attempt_us: u64,
+    delivered: bool,
+    dropped: u32,
+}
+
+impl Invocation {
+    fn fire(&mut self, trigger: Trigger) -> bool {
+        let row = TRANSITIONS.iter().find(|row| row.0 == self.state && row.1 == trigger);
+        if let Some(row) = row {
+            self.state = row.2;
+        }
+        row.is_some()
+    }
+}
+
+/// The invocations of one session.
+#[derive(Clone, Debug, Default)]
+pub struct Invocations {
+    policy: InvocationPolicy,
+    candidates: [Vec<Candidate>; 3],
+    live: Vec<Invocation>,
+    last: u32,
+}
+
+impl Invocations {
+    /// Takes the candidates of one modality, the preferred one first; those beyond the bound are left out.
+    pub fn candidates(&mut self, modality: Modality, providers: &[Label]) {
+        let most = usize::from(self.policy.max_candidates);
+        let taken = providers.iter().take(most);
+        self.candidates[modality as usize] =
+            taken.map(|provider| Candidate { provider: *provider, circuit: Circuit::default() }).collect();
+    }
+
+    /// Sets what is allowed; call it before the candidates are given.
+    pub fn set_policy(&mut self, policy: InvocationPolicy) {
+        self.policy = policy;
+    }
+
+    /// Name of a candidate.
+    #[must_use]
+    pub fn provider(&self, modality: Modality, candidate: u8) -> Label {
+        let candidate = self.candidates[modality as usize].get(usize::from(candidate));
+        candidate.map_or(Label::Empty, |candidate| candidate.provider)
+    }
+
+    /// Begins an invocation; with every circuit open the provider whose rest ends first is tried.
+    ///
+    /// # Errors
+    /// The reason for which nothing may be called.
+    pub fn begin(
+        &mut self,
+        now_us: u64,
+        turn: u32,
+        modality: Modality,
+    ) -> Result<(Attempt, Option<circuit::State>), Reason> {
+        if self.live.len() >= MAX_LIVE {
+            return Err(Reason::ProviderOverload);
+        }
+        let candidates = &self.candidates[modality as usize];
+        let open = candidates.iter().position(|candidate| candidate.circuit.allows(now_us));
+        let soonest = || (0..candidates.len()).min_by_key(|index| candidates[*index].circuit.until_us());
+        let index = open.or_else(soonest).ok_or(Reason::ProviderEndpointMissing)?;
+        let candidate = u8::try_from(index).unwrap_or(u8::MAX);
+        self.last += 1;
+        let invocation = Invocation {
+            number: self.last,
+            turn,
+            modality,
+            state: State::Running,
+            tried: 1 << candidate,
+            candidate,
+            attempt: 1,
+            started_us: now_us,
+            attempt_us: now_us,
+            delivered: false,
+            dropped: 0,
+        };
+        self.live.push(invocation);
+        let circuit = self.candidates[modality as usize][index].circuit.call();
+        Ok((self.attempt(now_us, &invocation, 0), circuit))
+    }
+
+    fn attempt(&self, now_us: u64, invocation: &Invocation, wait_us: u64) -> Attempt {
+        let more = self.policy.moves_on() && self.untried(now_us, invocation).is_some();
+        Attempt {
+            invocation: invocation.number,
+            candidate: invocation.candidate,
+            attempt: invocation.attempt,
+            wait_us,
+            limit_us: more.then_some(self.policy.attempt_ms * 1000),
+        }
+    }
+
+    fn untried(&self, now_us: u64, invocation: &Invocation) -> Option<u8> {
+        let candidates = &self.candidates[invocation.modality as usize];
+        let free = |(index, candidate): (u8, &Candidate)| {
+            let tried = invocation.tried & (1 << index) != 0;
+            (!tried && candidate.circuit.allows(now_us)).then_some(index)
+        };
+        (0..).zip(candidates).find_map(free)
+    }
+
+    /// Output of the running attempt was handed on; false when it was cancelled and must be dropped.
+    pub fn deliver(&mut self, number: u32) -> bool {
+        let Some(invocation) = self.live.iter_mut().find(|live| live.number == number) else {
+            return false;
+        };
+        if invocation.state == State::Running {
+            invocation.delivered = true;
+            return true;
+        }
+        invocation.dropped = invocation.dropped.saturating_add(1);
+        false
+    }
+
+    /// Cancels every running invocation that `chosen` names; tells each number.
+    pub fn cancel(&mut self, chosen: impl Fn(u32, u32, Modality) -> bool, mut each: impl FnMut(u32, u32)) {
+        for invocation in &mut self.live {
+            let (number, turn) = (invocation.number, invocation.turn);
+            if chosen(number, turn, invocation.modality) && invocation.fire(Trigger::Cancel) {
+                each(number, turn);
+            }
+        }
+    }
+
+    /// The running attempt ended; none when there is no such invocation.
+    ///
+    /// Time that the provider spent waiting for its listener, `idle_us`, is not part of its latency.
+    pub fn finish(&mut self, now_us: u64, number: u32, ending: Ending, idle_us: u64) -> Option<Finished> {
+        let place = self.live.iter().position(|live| live.number == number)?;
+        let mut invocation = self.live[place];
+        let cancelled = invocation.state == State::Cancelled;
+        let ending = if cancelled && ending.class != ProviderOutcome::Cancelled {
+            Ending::new(ProviderOutcome::Cancelled, None, false, None)
+        } else {
+            ending
+        };
+        let modality = invocation.modality;
+        let ended_us = now_us.saturating_sub(idle_us).max(invocation.attempt_us);
+        let circuit = self.report(now_us, &invocation, ending);
+        let mut finished = Finished {
+            turn: invocation.turn,
+            modality,
+            provider: self.provider(modality, invocation.candidate),
+            attempt: invocation.attempt,
+            ending,
+            decision: RetryDecision::None,
+            attempt_us: ended_us - invocation.attempt_us,
+            total_us: ended_us - invocation.started_us,
+            next: None,
+            next_provider: Label::Empty,
+            circuit,
+            next_circuit: None,
+            cancelled,
+            dropped: invocation.dropped,
+        };
+        let untried = self.untried(now_us, &invocation);
+        let last = invocation.delivered || cancelled;
+        finished.decision = self.policy.decide(ending, invocation.attempt, untried.is_some(), last);
+        if finished.decision == RetryDecision::None {
+            invocation.fire(Trigger::Finish);
+            self.live.remove(place);
+            return Some(finished);
+        }
+        invocation.fire(Trigger::Again);
+        let mut wait_us = 0;
+        match untried {
+            Some(candidate) if finished.decision != RetryDecision::Retry => {
+                invocation.candidate = candidate;
+                invocation.attempt = 1;
+                invocation.tried |= 1 << candidate;
+            }
+            _ => {
+                invocation.attempt += 1;
+                wait_us = ending.backoff_ms * 1000;
+            }
+        }
+        let index = usize::from(invocation.candidate);
+        finished.next_circuit = self.candidates[modality as usize][index].circuit.call();
+        invocation.attempt_us = now_us + wait_us;
+        self.live[place] = invocation;
+        finished.next_provider = self.provider(modality, invocation.candidate);
+        finished.next = Some(self.attempt(now_us, &invocation, wait_us));
+        Some(finished)
+    }
+
+    fn report(&mut self, now_us: u64, invocation: &Invocation, ending: Ending) -> Option<circuit::State> {
+        let candidates = &mut self.candidates[invocation.modality as usize];
+        let circuit = &mut candidates.get_mut(usize::from(invocation.candidate))?.circuit;
+        match ending.class {
+            ProviderOutcome::Success => circuit.succeed(),
+            ProviderOutcome::Cancelled | ProviderOutcome::Blocked => circuit.cancel(now_us),
+            ProviderOutcome::Timeout | ProviderOutcome::Overload | ProviderOutcome::InfrastructureFailure => {
+                circuit.fail(now_us, ending.opens_circuit)
+            }
+        }
+    }
+
+    /// Whether a cancel of `token` would reach a running invocation.
+    #[must_use]
+    pub fn reached(&self, token: CancelToken) -> bool {
+        let running = |live: &&Invocation| live.state == State::Running;
+        let reaches = |live: &Invocation| token.reaches(live.number, live.turn, live.modality);
+        self.live.iter().filter(running).any(reaches)
+    }
+
+    /// Invocations that have not ended.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.live.len()
+    }
+}
+
+#[cfg(test)]
+mod tests;

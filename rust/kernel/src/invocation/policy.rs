@@ -1,0 +1,142 @@
+//! What a failed attempt may be followed by, within the adaptive actions that the plan allows.
+
+use crate::input::ProviderOutcome;
+use crate::invocation::outcome::Ending;
+use crate::names::named_enum;
+
+named_enum! {
+    /// An adaptive action of a plan.
+    pub enum AdaptiveAction {
+        Retry => "retry", ProviderSwitch => "provider_switch", Degrade => "degrade",
+        Fallback => "fallback",
+    }
+}
+
+named_enum! {
+    /// What follows an attempt.
+    pub enum RetryDecision {
+        None => "none", Retry => "retry", ProviderSwitch => "provider_switch", Fallback => "fallback",
+    }
+}
+
+/// Most attempts at one provider.
+pub const MAX_ATTEMPTS: u8 = 2;
+/// Most providers of one modality.
+pub const MAX_CANDIDATES: u8 = 5;
+/// A retry that needs a longer wait than this goes to the next provider instead, if there is one.
+pub const PATIENT_WAIT_MS: u64 = 250;
+/// A retry that needs a longer wait than this is not made: the caller would sit in silence.
+pub const LONGEST_WAIT_MS: u64 = 2000;
+
+/// Bounds and allowed actions, frozen with the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvocationPolicy {
+    /// Whether the same provider may be tried again.
+    pub retry: bool,
+    /// Whether the next provider may be switched to.
+    pub provider_switch: bool,
+    /// Whether the next provider may serve as a fallback.
+    pub fallback: bool,
+    /// Attempts at one provider, 1 to [`MAX_ATTEMPTS`].
+    pub max_attempts: u8,
+    /// Providers of one modality, 1 to [`MAX_CANDIDATES`].
+    pub max_candidates: u8,
+    /// How long an attempt may take to its first result while another provider is left.
+    pub attempt_ms: u64,
+}
+
+impl Default for InvocationPolicy {
+    fn default() -> Self {
+        Self {
+            retry: true,
+            provider_switch: true,
+            fallback: true,
+            max_attempts: MAX_ATTEMPTS,
+            max_candidates: MAX_CANDIDATES,
+            attempt_ms: 1500,
+        }
+    }
+}
+
+impl InvocationPolicy {
+    /// Keeps what concerns providers; `degrade` concerns nodes and is passed over.
+    #[must_use]
+    pub fn allowing(self, actions: &[AdaptiveAction]) -> Self {
+        Self {
+            retry: actions.contains(&AdaptiveAction::Retry),
+            provider_switch: actions.contains(&AdaptiveAction::ProviderSwitch),
+            fallback: actions.contains(&AdaptiveAction::Fallback),
+            ..self
+        }
+    }
+
+    /// Whether another provider may be called at all.
+    #[must_use]
+    pub const fn moves_on(&self) -> bool {
+        self.provider_switch || self.fallback
+    }
+
+    /// What follows an attempt that ended so; `more` when another provider is left.
+    ///
+    /// A timeout or a long wait is not repeated while another provider can answer at once.
+    #[must_use]
+    pub fn decide(&self, ending: Ending, attempt: u8, more: bool, last: bool) -> RetryDecision {
+        let over = matches!(ending.class, ProviderOutcome::Success | ProviderOutcome::Cancelled);
+        if over || last {
+            return RetryDecision::None;
+        }
+        let more = more && self.moves_on();
+        let slow = ending.class == ProviderOutcome::Timeout || ending.backoff_ms > PATIENT_WAIT_MS;
+        let bearable = ending.backoff_ms <= LONGEST_WAIT_MS;
+        let retry = self.retry && ending.retryable && attempt < self.max_attempts && bearable;
+        if retry && !(slow && more) {
+            RetryDecision::Retry
+        } else if !more {
+            RetryDecision::None
+        } else if self.provider_switch {
+            RetryDecision::ProviderSwitch
+        } else {
+            RetryDecision::Fallback
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server_error() -> Ending {
+        Ending::of_http(500, None)
+    }
+
+    #[test]
+    fn g_15_degrade_in_a_plan_is_passed_over_by_invocations() {
+        let policy = InvocationPolicy::default().allowing(&[AdaptiveAction::Degrade, AdaptiveAction::Retry]);
+        assert!(policy.retry && !policy.moves_on());
+        assert_eq!(policy.decide(server_error(), 1, true, false), RetryDecision::Retry);
+    }
+
+    #[test]
+    fn nothing_happens_that_the_plan_does_not_allow() {
+        let none = InvocationPolicy::default().allowing(&[]);
+        assert_eq!(none.decide(server_error(), 1, true, false), RetryDecision::None);
+        let fallback = InvocationPolicy::default().allowing(&[AdaptiveAction::Fallback]);
+        assert_eq!(fallback.decide(server_error(), 1, true, false), RetryDecision::Fallback);
+        assert_eq!(fallback.decide(server_error(), 1, false, false), RetryDecision::None);
+    }
+
+    #[test]
+    fn waiting_is_bounded_and_timeouts_move_on() {
+        let policy = InvocationPolicy::default();
+        let timeout = Ending::of_http(504, None);
+        let busy = Ending::of_http(429, None);
+        let very_busy = Ending::of_http(429, Some(30));
+        assert_eq!(policy.decide(timeout, 1, true, false), RetryDecision::ProviderSwitch);
+        assert_eq!(policy.decide(timeout, 1, false, false), RetryDecision::Retry);
+        assert_eq!(policy.decide(busy, 1, true, false), RetryDecision::ProviderSwitch);
+        assert_eq!(policy.decide(busy, 1, false, false), RetryDecision::Retry);
+        assert_eq!(policy.decide(very_busy, 1, false, false), RetryDecision::None);
+        assert_eq!(policy.decide(server_error(), 2, false, false), RetryDecision::None);
+        assert_eq!(policy.decide(server_error(), 1, true, true), RetryDecision::None);
+    }
+}

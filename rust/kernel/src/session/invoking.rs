@@ -1,0 +1,193 @@
+//! Calling providers and cancelling what runs, with their evidence.
+
+use crate::cancellation::{CancelScope, CancelToken};
+use crate::effect::Effect;
+use crate::evidence::record::{AttemptRecord, Body, Class, Marker};
+use crate::input::{Modality, ProviderOutcome};
+use crate::invocation::outcome::Ending;
+use crate::invocation::policy::{InvocationPolicy, RetryDecision};
+use crate::invocation::{circuit, Attempt, Finished, MAX_LIVE};
+use crate::reason::{Label, Reason};
+use crate::session::SessionKernel;
+use crate::signal::{Emitter, Signal};
+
+impl SessionKernel {
+    /// Names the providers of each modality, the preferred one first, and what may follow a failure.
+    ///
+    /// Call it before the session starts: what a turn may use is frozen with its plan.
+    pub fn use_providers(&mut self, policy: InvocationPolicy, candidates: &[(Modality, &str)]) {
+        self.invocations.set_policy(policy);
+        for &modality in Modality::ALL {
+            let named = candidates.iter().filter(|(kind, _)| *kind == modality);
+            let labels: Vec<_> = named.map(|(_, name)| self.interner.label(name)).collect();
+            self.invocations.candidates(modality, &labels);
+        }
+    }
+
+    /// Begins a provider invocation for the open turn, or for the session with turn 0.
+    ///
+    /// # Errors
+    /// The reason for which nothing may be called: the turn is over, or there is no provider.
+    pub fn invoke(&mut self, now_us: u64, turn: u32, modality: Modality) -> Result<Attempt, Reason> {
+        self.enter(now_us);
+        let over = self.authority.drained() || (turn != 0 && turn != self.open_turn());
+        if over {
+            return Err(Reason::CancelRequestedBeforeInvoke);
+        }
+        let (attempt, circuit) = self.invocations.begin(self.now_us, turn, modality)?;
+        self.circuit_event(turn, attempt.invocation, circuit);
+        Ok(attempt)
+    }
+
+    /// Output of a running attempt is about to be handed on; false when it must be dropped.
+    pub fn output_handed_on(&mut self, now_us: u64, invocation: u32) -> bool {
+        self.enter(now_us);
+        self.invocations.deliver(invocation)
+    }
+
+    /// An attempt ended; returns the next one, if the plan allows one.
+    ///
+    /// `idle_us` is how long the provider waited for its listener, which is not its latency.
+    pub fn attempt_finished(
+        &mut self,
+        now_us: u64,
+        invocation: u32,
+        ending: Ending,
+        idle_us: u64,
+    ) -> Option<Attempt> {
+        self.enter(now_us);
+        let finished = self.invocations.finish(self.now_us, invocation, ending, idle_us)?;
+        let turn = finished.turn;
+        let reason = finished.ending.reason.map_or(Label::Empty, Label::Known);
+        let record = AttemptRecord {
+            invocation,
+            modality: finished.modality,
+            provider: finished.provider,
+            attempt: finished.attempt,
+            outcome: finished.ending.class,
+            reason,
+            retryable: finished.ending.retryable,
+            decision: finished.decision,
+            next_provider: finished.next_provider,
+            latency_us: finished.attempt_us,
+        };
+        self.record(Class::Baseline, turn, 0, Body::Attempt(record));
+        let quiet = matches!(finished.ending.class, ProviderOutcome::Success | ProviderOutcome::Cancelled);
+        if !quiet {
+            self.signal_invocation(turn, invocation, Signal::ProviderError, Emitter::Rk11, reason);
+        }
+        self.circuit_event(turn, invocation, finished.circuit);
+        if matches!(finished.decision, RetryDecision::ProviderSwitch | RetryDecision::Fallback) {
+            self.signal_invocation(turn, invocation, Signal::ProviderSwitch, Emitter::Rk11, reason);
+        }
+        self.circuit_event(turn, invocation, finished.next_circuit);
+        if finished.next.is_none() {
+            self.conclude(invocation, &finished);
+        }
+        finished.next
+    }
+
+    fn conclude(&mut self, invocation: u32, finished: &Finished) {
+        let (turn, modality, latency_us) = (finished.turn, finished.modality, finished.total_us);
+        let outcome = finished.ending.class;
+        self.record(Class::Detail, turn, 0, Body::Provider { modality, outcome, latency_us });
+        if finished.cancelled {
+            self.marker(Class::Baseline, turn, Marker::CancelAckAt, u64::from(invocation));
+            if finished.dropped > 0 {
+                let dropped = u64::from(finished.dropped);
+                self.marker(Class::Baseline, turn, Marker::LateOutputDropped, dropped);
+            }
+        }
+    }
+
+    fn circuit_event(&mut self, turn: u32, invocation: u32, state: Option<circuit::State>) {
+        let Some(state) = state else { return };
+        let reason = Label::Known(match state {
+            circuit::State::Open => Reason::CircuitOpened,
+            circuit::State::Probing => Reason::CircuitHalfOpened,
+            circuit::State::Closed => Reason::CircuitClosed,
+        });
+        self.signal_invocation(turn, invocation, Signal::CircuitEvent, Emitter::Rk11, reason);
+    }
+
+    /// Cancels the invocations that a token reaches; returns their numbers.
+    pub(super) fn cancel_invocations(&mut self, token: CancelToken) -> ([(u32, u32); MAX_LIVE], usize) {
+        let (mut sent, mut count) = ([(0, 0); MAX_LIVE], 0);
+        self.invocations.cancel(
+            |invocation, turn, modality| token.reaches(invocation, turn, modality),
+            |invocation, turn| {
+                sent[count] = (invocation, turn);
+                count += 1;
+            },
+        );
+        for (invocation, turn) in &sent[..count] {
+            self.marker(Class::Baseline, *turn, Marker::CancelSentAt, u64::from(*invocation));
+        }
+        (sent, count)
+    }
+
+    /// A cancel of another scope than the running turn.
+    pub(super) fn cancel_within(&mut self, scope: CancelScope, target: u32) {
+        let open = self.open_turn();
+        let modality = usize::try_from(target).ok().and_then(|index| Modality::ALL.get(index)).copied();
+        let token = match (scope, modality) {
+            (CancelScope::Session, _) => CancelToken::Session,
+            (CancelScope::Turn, _) => CancelToken::Turn(target),
+            (CancelScope::Node, Some(modality)) => CancelToken::Node(open, modality),
+            (CancelScope::Node, None) => return self.ignore_cancel(),
+            (CancelScope::ProviderInvocation, _) => CancelToken::ProviderInvocation(target),
+        };
+        match token {
+            CancelToken::Turn(turn) if turn == 0 || turn != open => self.ignore_cancel(),
+            CancelToken::Turn(_) => self.interrupt(Signal::Cancel),
+            CancelToken::Session => {
+                self.signal_cancel(0, CancelScope::Session);
+                if open != 0 {
+                    self.interrupt(Signal::Cancel);
+                }
+                self.stop_invocations(token);
+            }
+            CancelToken::Node(..) | CancelToken::ProviderInvocation(_) => {
+                if !self.invocations.reached(token) {
+                    return self.ignore_cancel();
+                }
+                self.signal_cancel(open, scope);
+                self.stop_invocations(token);
+            }
+        }
+    }
+
+    fn stop_invocations(&mut self, token: CancelToken) {
+        let (sent, count) = self.cancel_invocations(token);
+        for (invocation, _) in &sent[..count] {
+            self.effects.push(Effect::CancelInvocation { invocation: *invocation });
+        }
+    }
+
+    fn ignore_cancel(&mut self) {
+        self.marker(Class::Baseline, self.open_turn(), Marker::CancelIgnored, 0);
+    }
+
+    /// What every call outside `step` begins with; effects of an expired lease wait for the next step.
+    fn enter(&mut self, now_us: u64) {
+        self.crossings += 1;
+        self.advance(now_us);
+        if self.authority.expired(self.now_us) {
+            self.begin();
+            self.expire();
+        }
+    }
+
+    /// Records one provider invocation. Effects wait for the next step.
+    pub fn provider_outcome(
+        &mut self,
+        now_us: u64,
+        turn: u32,
+        modality: Modality,
+        outcome: ProviderOutcome,
+        latency_us: u64,
+    ) {
+        self.enter(now_us);
+        self.record(Class::Detail, turn, 0, Body::Provider { modality, outcome, latency_us });
+    }
+}
