@@ -24,26 +24,7 @@ if TYPE_CHECKING:
 TAIL_FRAMES = 2 * MAX_QUEUED_MS // FRAME_MS
 """Sent frames kept for a rewind: twice what may be queued."""
 
-EDGE_MS = 2_000
-"""Speech made ahead of its playout: 2 s bridge any pause of a local voice and bound a session's memory
-at 96 kB; a producer that is further ahead waits."""
-
 _EMPTY = np.zeros(0, dtype=np.int16)
-
-
-def speech_edge() -> EdgeBuffer[Pcm]:
-    """The edge between speech synthesis and playout; it blocks its producer and sheds nothing."""
-    frames = EDGE_MS * OUTPUT_RATE_HZ // 1000 // OUTPUT_FRAME_SAMPLES
-    return EdgeBuffer(
-        edge_id="tts->playout",
-        strategy="block",
-        max_items=2 * frames,
-        max_ms=2 * EDGE_MS,
-        max_bytes=2 * EDGE_MS * OUTPUT_RATE_HZ // 1000 * 2,
-        high_items=frames,
-        low_items=frames // 2,
-        max_block_ms=EDGE_MS,
-    )
 
 
 class PlayoutNode:
@@ -53,6 +34,7 @@ class PlayoutNode:
         kernel: whose gate is asked for each frame.
         clock: the kernel's time.
         transport: where frames go.
+        edge: where speech waits; its producer waits when it is full.
         on_first_frame: called with the turn when its first frame has left.
         on_drained: called with the turn when its last frame has left.
         on_lease_expired: called when the gate found the lease expired.
@@ -63,6 +45,7 @@ class PlayoutNode:
         kernel: SessionKernel,
         clock: Clock,
         transport: Transport,
+        edge: EdgeBuffer[Pcm],
         on_first_frame: Callable[[int], None],
         on_drained: Callable[[int], None],
         on_lease_expired: Callable[[], None],
@@ -73,7 +56,7 @@ class PlayoutNode:
         self._on_first_frame = on_first_frame
         self._on_drained = on_drained
         self._on_lease_expired = on_lease_expired
-        self.edge = speech_edge()
+        self.edge = edge
         self._room = asyncio.Event()
         self._work = asyncio.Event()
         self._turn = self._epoch = self._sequence = 0
@@ -97,14 +80,17 @@ class PlayoutNode:
         """Queue speech of ``turn``; waits while the edge is full. False when the turn is over."""
         for start in range(0, len(pcm), OUTPUT_FRAME_SAMPLES):
             frame = pcm[start : start + OUTPUT_FRAME_SAMPLES]
-            while turn == self._turn and not self.edge.flowing:
+            duration_us = len(frame) * 1_000_000 // OUTPUT_RATE_HZ
+            while turn == self._turn:
+                if self.edge.flowing:
+                    if self.edge.put(frame, turn, duration_us, frame.nbytes):
+                        break
+                    if self.edge.flowing:
+                        raise RuntimeError("the speech edge has no room for a single frame")
                 self._room.clear()
                 await self._room.wait()
-            if turn != self._turn:
+            else:
                 return False
-            duration_us = len(frame) * 1_000_000 // OUTPUT_RATE_HZ
-            if not self.edge.put(frame, turn, duration_us, frame.nbytes):
-                raise RuntimeError("the speech edge refused a frame although it was flowing")
             self._work.set()
         return True
 

@@ -20,6 +20,22 @@ from rspp.pipeline.document import line_of, scalar_of
 MAX_FAULTS = 50
 _SECRET = re.compile(r"key|secret|token|password|credential|authorization", re.IGNORECASE)
 
+_DETERMINISM = "determinism cannot be overridden: the kernel derives seed, order and merge rule itself"
+_LANE = "the lane of an edge cannot be overridden: it follows from what the edge carries"
+FIXED = {
+    "determinism": _DETERMINISM,
+    "seed": _DETERMINISM,
+    "merge_rule": _DETERMINISM,
+    "merge_rule_id": _DETERMINISM,
+    "merge_rule_version": _DETERMINISM,
+    "ordering_markers": _DETERMINISM,
+    "lane": _LANE,
+    "lane_priority": _LANE,
+    "priority": _LANE,
+    "defaulting_source": "it is recorded, not written: rspp-cli show-plan tells where each value came from",
+}
+"""Keys that an author may expect but that nobody may set, with the reason."""
+
 _UNSPEAKABLE = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 
 
@@ -89,6 +105,8 @@ class Checker:
             return self._struct(node, kind, path)
         if isinstance(kind, inspect.VarTupleType):
             return self._list(node, kind, path)
+        if isinstance(kind, inspect.LiteralType):
+            return self._word(node, kind, path)
         if isinstance(kind, inspect.DictType):
             return self._dict(node, kind, path)
         return self._scalar(node, kind, path)
@@ -130,7 +148,7 @@ class Checker:
                 result[key] = self.value(value_node, fields[key].type, _join(path, key))
             else:
                 known = [*([kind.tag_field] if kind.tag_field else []), *fields]
-                hint = nearest(key, known)
+                hint = FIXED.get(key) or nearest(key, known)
                 if _SECRET.search(key) and "api_key_env" in known:
                     hint = (
                         "keep keys out of files: put it in an environment variable, name that in api_key_env"
@@ -217,6 +235,29 @@ class Checker:
             self.fault(node, path, f"must be {wanted} (is {shown(node.value, path).strip(chr(34))})", hint)
             return None
         return value
+
+    def _word(self, node: Node, kind: inspect.LiteralType, path: str) -> Any:  # noqa: ANN401
+        """Return one of a few words or numbers."""
+        known = [str(value) for value in kind.values]
+        listing = f"one of: {', '.join(known)}" if len(known) > 1 else f"`{known[0]}`"
+        if not isinstance(node, ScalarNode):
+            self._wrong(node, path, "a word", listing)
+            return None
+        try:
+            given = scalar_of(node)
+        except ValueError:
+            given = None
+        for value in kind.values:
+            if type(given) is type(value) and given == value:
+                return value
+        if len(known) == 1:
+            problem = f"cannot be overridden: it is {known[0]} (here {shown(node.value, path)})"
+            self.fault(node, path, problem, f"leave it out, or write {listing}")
+            return None
+        close = difflib.get_close_matches(node.value.lower(), known, n=1, cutoff=0.6)
+        hint = f"did you mean `{close[0]}`?" if close else listing
+        self.fault(node, path, f"unknown word ({shown(node.value, path)})", hint)
+        return None
 
     def _text(self, node: ScalarNode, kind: inspect.StrType, value: object, path: str) -> str | None:
         if not isinstance(value, str):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 
+from msgspec import UNSET
+
 from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline.checker import Fault, fault_at, nearest, shown
+from rspp.pipeline.normalise import compile_pipeline
 from rspp.pipeline.patterns import parse_pattern
+from rspp.pipeline.profile import SIMPLE_NAME, ExecutionProfile
 from rspp.pipeline.spec import OpenAiEndpoint, PipelineSpec, PocketsphinxStt, RulesLlm
 
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
@@ -27,6 +31,9 @@ def cross_faults(spec: PipelineSpec, lines: dict[str, int]) -> list[Fault]:
     """
     finder = _Finder(lines)
     _times(spec, finder)
+    if _profiles(spec, finder):
+        for wrong in compile_pipeline(spec).faults:
+            finder.add(wrong.path, wrong.problem, wrong.hint)
     slots: dict[str, tuple[str, ...]] = {}
     rules = isinstance(spec.llm, RulesLlm)
     if isinstance(spec.llm, RulesLlm):
@@ -44,27 +51,95 @@ def cross_faults(spec: PipelineSpec, lines: dict[str, int]) -> list[Fault]:
     return finder.faults
 
 
+def profile_faults(profile: ExecutionProfile, lines: dict[str, int], path: str) -> list[Fault]:
+    """Return what contradicts itself in a profile.
+
+    Args:
+        profile: a profile whose keys are each valid.
+        lines: line of each path that the author wrote.
+        path: where the profile is in the file; empty for a file of its own.
+    """
+    finder = _Finder(lines)
+    where = f"{path}." if path else ""
+    if profile.name == SIMPLE_NAME:
+        finder.add(f"{where}name", f"{SIMPLE_NAME} is the built-in profile", "give it a name of its own")
+    budget = profile.budgets
+    finder.order(
+        (f"{where}budgets.node_warn_ms", budget.node_warn_ms),
+        (f"{where}budgets.node_ms", budget.node_ms),
+        strict=False,
+        why="a warning that comes after the end warns of nothing",
+    )
+    lanes = profile.flow_control.watermarks
+    marks = {
+        "edge.watermarks": profile.edge.watermarks,
+        "flow_control.watermarks.DataLane": lanes.data,
+        "flow_control.watermarks.ControlLane": lanes.control,
+        "flow_control.watermarks.TelemetryLane": lanes.telemetry,
+    }
+    for name, mark in marks.items():
+        finder.order(
+            (f"{where}{name}.low", mark.low),
+            (f"{where}{name}.high", mark.high),
+            strict=True,
+            why="between the two marks flow stays as it was; without a gap it flickers",
+        )
+    finder.once(f"{where}adaptive_actions", profile.adaptive_actions)
+    finder.once(f"{where}opt_in", profile.opt_in)
+    finder.once(f"{where}recording.replay_modes", profile.recording.replay_modes)
+    return finder.faults
+
+
+def _profiles(spec: PipelineSpec, finder: _Finder) -> bool:
+    """Note faults of the profiles; returns whether the one that is used is sound."""
+    before = len(finder.faults)
+    for key, profile in spec.profiles.items():
+        if profile.name != key:
+            finder.add(
+                f"profiles.{key}.name",
+                f"must be the name it is listed under (is {shown(profile.name)})",
+                f"write `name: {key}`",
+            )
+        finder.faults += profile_faults(profile, finder.lines, f"profiles.{key}")
+    if spec.adaptive_actions is not UNSET:
+        finder.once("adaptive_actions", spec.adaptive_actions)
+    if spec.profile != SIMPLE_NAME and spec.profile not in spec.profiles:
+        known = [SIMPLE_NAME, *spec.profiles]
+        finder.add(
+            "profile",
+            f"unknown execution profile ({shown(spec.profile)})",
+            f"{nearest(spec.profile, known)}; or write {spec.profile}.profile.yaml beside the pipeline file",
+        )
+    return len(finder.faults) == before
+
+
 class _Finder:
     def __init__(self, lines: dict[str, int]) -> None:
-        self._lines = lines
+        self.lines = lines
         self.faults: list[Fault] = []
 
     def add(self, path: str, problem: str, hint: str) -> None:
         """Note a fault at the nearest written line of ``path``."""
         place = path
-        while place and place not in self._lines:
+        while place and place not in self.lines:
             place = place.rpartition(".")[0]
-        self.faults.append(fault_at(self._lines.get(place, 0), path, problem, hint))
+        self.faults.append(fault_at(self.lines.get(place, 0), path, problem, hint))
 
     def order(self, low: tuple[str, float], high: tuple[str, float], *, strict: bool, why: str) -> None:
         """Note a fault unless ``low`` is below ``high`` (or equal, when not ``strict``)."""
         if low[1] < high[1] or (low[1] == high[1] and not strict):
             return
-        blamed, other = (low, high) if low[0] in self._lines or high[0] not in self._lines else (high, low)
+        blamed, other = (low, high) if low[0] in self.lines or high[0] not in self.lines else (high, low)
         relation = (
             ("below" if strict else "at most") if blamed is low else ("above" if strict else "at least")
         )
         self.add(blamed[0], f"must be {relation} {other[0]}, which is {other[1]} (is {blamed[1]})", why)
+
+    def once(self, path: str, words: tuple[str, ...]) -> None:
+        """Note the first word that occurs twice."""
+        twice = [word for index, word in enumerate(words) if word in words[:index]]
+        if twice:
+            self.add(path, f"{twice[0]} is listed twice", "list each once")
 
     def pattern(self, path: str, text: str, slots: dict[str, tuple[str, ...]]) -> bool:
         """Note what is wrong with a pattern; returns whether it is sound."""

@@ -69,12 +69,13 @@ def line_of(node: Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-def compose(text: str, source: str) -> MappingNode:
+def compose(text: str, source: str, least: str = _MINIMAL) -> MappingNode:
     """Parse ``text`` into its root mapping.
 
     Args:
         text: the whole file.
         source: name of the file, for messages.
+        least: the least that such a file needs, for hints.
 
     Raises:
         ConfigurationError: not YAML, too large, too deep, empty, or no mapping.
@@ -103,12 +104,12 @@ def compose(text: str, source: str) -> MappingNode:
             f"{source}: not valid YAML: {what}", hint="remove control characters and impossible escapes"
         ) from error
     if root is None or root.tag == _TAG + "null":
-        raise ConfigurationError(f"{source}: the file is empty", hint=_MINIMAL)
+        raise ConfigurationError(f"{source}: the file is empty", hint=least)
     if not isinstance(root, MappingNode):
         raise ConfigurationError(
             f"{source}:{line_of(root)}: the file must be a mapping of keys to values, not a "
             f"{'list' if isinstance(root, SequenceNode) else 'single value'}",
-            hint=_MINIMAL,
+            hint=least,
         )
     _bound(root, source)
     return root

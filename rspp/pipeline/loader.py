@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from msgspec import inspect
 
 from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline.checker import Checker, Fault
-from rspp.pipeline.crosscheck import cross_faults
+from rspp.pipeline.crosscheck import cross_faults, profile_faults
 from rspp.pipeline.document import MAX_BYTES, compose
+from rspp.pipeline.profile import SIMPLE_NAME, ExecutionProfile
 from rspp.pipeline.spec import PipelineSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+PROFILE_SUFFIX = ".profile.yaml"
+LEAST_PROFILE = "the least an execution profile needs is `name:`"
+Kind = TypeVar("Kind", PipelineSpec, ExecutionProfile)
 
 
 class PipelineError(ConfigurationError):
@@ -32,7 +38,7 @@ class PipelineError(ConfigurationError):
         message = describe(source, faults[0])
         if len(faults) > 1:
             more = f"{len(faults) - 1} more fault{'s' if len(faults) > 2 else ''}"
-            message += f" (and {more}: rspp-cli validate-pipeline {source})"
+            message += f" (and {more}: rspp-cli validate-spec {source})"
         super().__init__(message, hint=faults[0].hint)
 
 
@@ -42,13 +48,25 @@ def describe(source: str, fault: Fault) -> str:
     return f"{where}: {fault.path}: {fault.problem}"
 
 
+class LoadedPipeline(msgspec.Struct, frozen=True):
+    """A pipeline with what its author wrote of it.
+
+    Attributes:
+        spec: the pipeline.
+        lines: line of each path that the file has, such as ``llm.rules[2].hear``.
+    """
+
+    spec: PipelineSpec
+    lines: dict[str, int]
+
+
 @functools.cache
-def _root_type() -> inspect.Type:
-    return inspect.type_info(PipelineSpec)
+def _type_of(kind: type) -> inspect.Type:
+    return inspect.type_info(kind)
 
 
 def load_pipeline(path: Path) -> PipelineSpec:
-    """Read and check a pipeline file.
+    """Read and check a pipeline file, and the profile beside it if it names one.
 
     Args:
         path: a YAML file in UTF-8 of at most 256 KiB.
@@ -59,35 +77,34 @@ def load_pipeline(path: Path) -> PipelineSpec:
     Raises:
         ConfigurationError: missing, unreadable or invalid; ``PipelineError`` lists every fault.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"{path}: no such pipeline file",
-            hint="check the path; rspp/pipeline/examples/front-desk.yaml is an example to start from",
-        ) from None
-    except IsADirectoryError:
-        raise ConfigurationError(
-            f"{path}: is a directory, not a pipeline file", hint="name a YAML file inside it"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}",
-            hint="check the path and the file's permissions",
-        ) from error
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if len(content) > MAX_BYTES:
-            text = content.decode("utf-8", "replace")
-        else:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise ConfigurationError(
-                f"{path}:{line}: not UTF-8 text (byte 0x{content[error.start]:02x})",
-                hint="save the file as UTF-8",
-            ) from None
-    return parse_pipeline(text, str(path))
+    return load_with_lines(path).spec
+
+
+def load_with_lines(path: Path) -> LoadedPipeline:
+    """Like ``load_pipeline``, but keeps the lines, which tell what the author wrote.
+
+    Raises:
+        ConfigurationError: as ``load_pipeline``.
+    """
+    hint = "check the path; rspp/pipeline/examples/front-desk.yaml is an example to start from"
+    return _parse(_text_of(path, "pipeline", hint), str(path), path.parent)
+
+
+def load_profile(path: Path) -> ExecutionProfile:
+    """Read and check an execution profile in a file of its own.
+
+    Args:
+        path: a YAML file in UTF-8 of at most 256 KiB.
+
+    Raises:
+        ConfigurationError: missing, unreadable or invalid; ``PipelineError`` lists every fault.
+    """
+    text = _text_of(path, "profile", "check the path")
+    profile, lines = _typed(text, str(path), ExecutionProfile)
+    faults = profile_faults(profile, lines, "")
+    if faults:
+        raise PipelineError(str(path), _in_order(faults))
+    return profile
 
 
 def parse_pipeline(text: str, source: str) -> PipelineSpec:
@@ -100,19 +117,70 @@ def parse_pipeline(text: str, source: str) -> PipelineSpec:
     Raises:
         ConfigurationError: invalid; ``PipelineError`` lists every fault.
     """
-    root = compose(text, source)
+    return _parse(text, source, None).spec
+
+
+def _parse(text: str, source: str, folder: Path | None) -> LoadedPipeline:
+    spec, lines = _typed(text, source, PipelineSpec)
+    beside = None if folder is None else folder / f"{spec.profile}{PROFILE_SUFFIX}"
+    own = spec.profile != SIMPLE_NAME and spec.profile not in spec.profiles
+    if own and beside is not None and beside.is_file():
+        profile = load_profile(beside)
+        if profile.name != spec.profile:
+            raise ConfigurationError(
+                f'{beside}: name: must be "{spec.profile}" like the file (is "{profile.name}")',
+                hint="give the profile the name of its file",
+            )
+        spec = msgspec.structs.replace(spec, profiles={**spec.profiles, spec.profile: profile})
+    faults = cross_faults(spec, lines)
+    if faults:
+        raise PipelineError(source, _in_order(faults))
+    return LoadedPipeline(spec, lines)
+
+
+def _typed(text: str, source: str, kind: type[Kind]) -> tuple[Kind, dict[str, int]]:
+    """Return what ``text`` says as ``kind``, and the line of each of its paths."""
+    root = compose(text, source) if kind is PipelineSpec else compose(text, source, LEAST_PROFILE)
     checker = Checker()
-    plain = checker.value(root, _root_type(), "")
+    plain = checker.value(root, _type_of(kind), "")
     if checker.faults:
         raise PipelineError(source, _in_order(checker.faults))
     try:
-        spec = msgspec.convert(plain, PipelineSpec, strict=True)
+        return msgspec.convert(plain, kind, strict=True), checker.lines
     except msgspec.ValidationError as error:
         raise PipelineError(source, (Fault(0, "file", str(error), "correct the named value"),)) from error
-    faults = cross_faults(spec, checker.lines)
-    if faults:
-        raise PipelineError(source, _in_order(faults))
-    return spec
+
+
+def _text_of(path: Path, what: str, missing: str) -> str:
+    """Return the text of a file.
+
+    Raises:
+        ConfigurationError: there is none, or it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: no such {what} file", hint=missing) from None
+    except IsADirectoryError:
+        raise ConfigurationError(
+            f"{path}: is a directory, not a {what} file", hint="name a YAML file inside it"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}",
+            hint="check the path and the file's permissions",
+        ) from error
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if len(content) > MAX_BYTES:
+            return content.decode("utf-8", "replace")
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(
+            f"{path}:{line}: not UTF-8 text (byte 0x{content[error.start]:02x})",
+            hint="save the file as UTF-8",
+        ) from None
 
 
 def _in_order(faults: list[Fault]) -> tuple[Fault, ...]:

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
-from rspp.contracts.media import MAX_QUEUED_MS, OUTPUT_RATE_HZ
-from rspp.pipeline.spec import OpenAiLlm, OpenAiStt, OpenAiTts, PipelineSpec
+from rspp.contracts.errors import ConfigurationError
+from rspp.pipeline.base import ADAPTIVE_ACTIONS
+from rspp.pipeline.compiler import Compilation, compile_graph
+from rspp.pipeline.graph import MERGE_RULE_ID, MERGE_RULE_VERSION
+from rspp.pipeline.profile import SIMPLE, SIMPLE_NAME, ExecutionProfile
+from rspp.pipeline.spec import BudgetSection, OpenAiLlm, OpenAiStt, OpenAiTts, PipelineSpec
 
-EXECUTION_PROFILE = "simple"
-GRAPH_DEFINITION_REF = "graph/default"
-NODE_BUDGET_MS = 1500
-"""Node budget of the simple profile (contract section 6.4)."""
-EDGE_BUDGET_MS = 500
-"""Edge budget of the simple profile (contract section 6.4)."""
-EGRESS_EDGE = "egress"
-EGRESS_MAX_BYTES = MAX_QUEUED_MS * OUTPUT_RATE_HZ * 2 // 1000
-_DATA, _CONTROL, _TELEMETRY = "DataLane", "ControlLane", "TelemetryLane"
+if TYPE_CHECKING:
+    from rspp.pipeline.graph_section import NodeType
+
+Settings = dict[str, int | str | bool]
 
 
 def permille(value: float) -> int:
@@ -32,9 +32,85 @@ def permille(value: float) -> int:
     return round(value * 1000)
 
 
+class Waits(msgspec.Struct, frozen=True):
+    """The budgets of a turn in milliseconds, as ``BudgetSection`` once nothing is left out."""
+
+    first_output_ms: int
+    stall_ms: int
+
+
+def profile_of(spec: PipelineSpec) -> ExecutionProfile:
+    """Return the execution profile that ``spec`` runs under.
+
+    Raises:
+        ConfigurationError: no profile has that name.
+    """
+    if spec.profile == SIMPLE_NAME:
+        return SIMPLE
+    if spec.profile not in spec.profiles:
+        known = ", ".join((SIMPLE_NAME, *spec.profiles))
+        raise ConfigurationError(
+            f'profile: unknown execution profile ("{spec.profile}")',
+            hint=f"known here: {known}; or write {spec.profile}.profile.yaml beside the pipeline file",
+        )
+    return spec.profiles[spec.profile]
+
+
+def budgets(spec: PipelineSpec) -> Waits:
+    """Return the budgets of a turn: what the file says, else what the profile says."""
+    own, defaults = spec.budget, profile_of(spec).budgets
+    return Waits(
+        defaults.turn_ms if own.first_output_ms is UNSET else own.first_output_ms,
+        defaults.path_ms if own.stall_ms is UNSET else own.stall_ms,
+    )
+
+
+def adaptive_actions(spec: PipelineSpec) -> list[str]:
+    """Return what may be tried within a turn, in the order of the contract; an empty list is nothing.
+
+    A file that leaves the key out takes the profile's actions; one that gives an empty list allows none.
+    """
+    chosen = profile_of(spec).adaptive_actions if spec.adaptive_actions is UNSET else spec.adaptive_actions
+    return [action for action in ADAPTIVE_ACTIONS if action in chosen]
+
+
+def with_defaults(spec: PipelineSpec) -> PipelineSpec:
+    """Return ``spec`` with everything that it takes from its profile written out; its meaning is the same."""
+    waits = budgets(spec)
+    return msgspec.structs.replace(
+        spec,
+        budget=BudgetSection(first_output_ms=waits.first_output_ms, stall_ms=waits.stall_ms),
+        adaptive_actions=tuple(adaptive_actions(spec)),
+    )
+
+
+def compile_pipeline(spec: PipelineSpec) -> Compilation:
+    """Compile the graph of ``spec``: the one that its sessions run."""
+    return compile_graph(
+        spec.name,
+        None if spec.graph is UNSET else spec.graph,
+        profile_of(spec),
+        block_ms=budgets(spec).stall_ms,
+        notices=bool(spec.failure_notice),
+        settings=_node_settings(spec),
+    )
+
+
+def _node_settings(spec: PipelineSpec) -> dict[NodeType, Settings]:
+    """Return what each node runs with, so that the graph's name covers the thresholds of its turns."""
+    bindings = provider_bindings(spec)
+    return {
+        "vad": {"provider": bindings["vad"]},
+        "stt": {"provider": bindings["stt"]},
+        "turn": turn_policy(spec),
+        "llm": {"provider": bindings["llm"]},
+        "tts": {"provider": bindings["tts"]},
+    }
+
+
 def turn_policy(spec: PipelineSpec) -> dict[str, Any]:
     """Return the keyword arguments of ``rspp._kernel.TurnPolicy`` for ``spec``."""
-    cut, turn = spec.interruption, spec.turn
+    cut, turn, waits = spec.interruption, spec.turn, budgets(spec)
     return {
         "speech_permille": permille(spec.vad.speech),
         "silence_permille": permille(spec.vad.silence),
@@ -48,8 +124,8 @@ def turn_policy(spec: PipelineSpec) -> dict[str, Any]:
         "complete_wait_ms": turn.complete_wait_ms,
         "incomplete_wait_ms": turn.incomplete_wait_ms,
         "max_utterance_ms": turn.max_utterance_ms,
-        "first_output_budget_ms": spec.budget.first_output_ms,
-        "stall_budget_ms": spec.budget.stall_ms,
+        "first_output_budget_ms": waits.first_output_ms,
+        "stall_budget_ms": waits.stall_ms,
         "failure_notice": bool(spec.failure_notice),
         "greeting": bool(spec.greeting),
         "takeover_notice": bool(spec.takeover_notice),
@@ -60,8 +136,8 @@ def plan_template(spec: PipelineSpec) -> dict[str, str]:
     """Return the keyword arguments of ``rspp._kernel.PlanTemplate`` for ``spec``."""
     return {
         "pipeline_version": pipeline_version(spec),
-        "graph_definition_ref": GRAPH_DEFINITION_REF,
-        "execution_profile": EXECUTION_PROFILE,
+        "graph_definition_ref": compile_pipeline(spec).known().ref(),
+        "execution_profile": profile_of(spec).name,
         "policy_json": canonical_json(plan_policy(spec)),
     }
 
@@ -73,7 +149,7 @@ def pipeline_version(spec: PipelineSpec) -> str:
 
 def spec_digest(spec: PipelineSpec) -> str:
     """Return SHA-256 in hex over the whole pipeline, defaults included."""
-    return hashlib.sha256(msgspec.json.encode(spec, order="sorted")).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(with_defaults(spec), order="sorted")).hexdigest()
 
 
 def canonical_json(document: dict[str, Any]) -> str:
@@ -89,35 +165,31 @@ def canonical_json(document: dict[str, Any]) -> str:
 def plan_policy(spec: PipelineSpec) -> dict[str, Any]:
     """Return the sections of a turn plan that do not depend on the turn (contract section 5.1).
 
-    ``turn_thresholds`` goes beyond the contract's fields, so that a plan shows what its turn was decided
-    by; the digest in ``policy_resolution_snapshot`` covers the same values within them.
+    The thresholds of turns are settings of the graph's nodes; ``graph_definition_ref`` covers them.
     """
-    return {
-        "allowed_adaptive_actions": [],
+    profile, waits = profile_of(spec), budgets(spec)
+    recording = profile.recording
+    policy: dict[str, Any] = {
+        "allowed_adaptive_actions": adaptive_actions(spec),
         "budgets": {
-            "turn_budget_ms": spec.budget.first_output_ms,
-            "node_budget_ms_default": NODE_BUDGET_MS,
-            "path_budget_ms_default": spec.budget.stall_ms,
-            "edge_budget_ms_default": EDGE_BUDGET_MS,
+            "turn_budget_ms": waits.first_output_ms,
+            "node_budget_ms_default": profile.budgets.node_ms,
+            "path_budget_ms_default": waits.stall_ms,
+            "edge_budget_ms_default": profile.budgets.edge_ms,
         },
         "determinism": {
             "ordering_markers": ["runtime_sequence", "event_id"],
-            "merge_rule_id": "default-merge-rule",
-            "merge_rule_version": "v1.0.0",
+            "merge_rule_id": MERGE_RULE_ID,
+            "merge_rule_version": MERGE_RULE_VERSION,
             "nondeterministic_inputs": _external_inputs(spec),
         },
-        "edge_buffer_policies": {"default": _default_edge(), EGRESS_EDGE: _egress_edge(spec)},
-        "flow_control": {
-            "mode_by_lane": dict.fromkeys((_DATA, _CONTROL, _TELEMETRY), "signal"),
-            "watermarks": {
-                _DATA: {"high": 100, "low": 50},
-                _CONTROL: {"high": 20, "low": 10},
-                _TELEMETRY: {"high": 200, "low": 100},
-            },
-            "shedding_strategy_by_lane": {_DATA: "drop", _CONTROL: "none", _TELEMETRY: "sample"},
-        },
+        "edge_buffer_policies": {edge.id: edge.buffer for edge in compile_pipeline(spec).known().edges},
+        "flow_control": profile.flow_control,
         "provider_bindings": provider_bindings(spec),
-        "recording_policy": {"recording_level": "L0", "allowed_replay_modes": ["replay_decisions"]},
+        "recording_policy": {
+            "recording_level": recording.level,
+            "allowed_replay_modes": list(recording.replay_modes),
+        },
         "snapshot_provenance": {
             "routing_view_snapshot": "routing-view/v1",
             "admission_policy_snapshot": "admission-policy/v1",
@@ -126,8 +198,9 @@ def plan_policy(spec: PipelineSpec) -> dict[str, Any]:
             "policy_resolution_snapshot": f"policy-resolution/sha256:{spec_digest(spec)}",
             "provider_health_snapshot": "provider-health/v1",
         },
-        "turn_thresholds": {name: int(value) for name, value in turn_policy(spec).items()},
     }
+    plain: dict[str, Any] = msgspec.to_builtins(policy)
+    return plain
 
 
 def provider_bindings(spec: PipelineSpec) -> dict[str, str]:
@@ -148,37 +221,6 @@ def _external_inputs(spec: PipelineSpec) -> list[dict[str, str]]:
         {"input_key": name, "source": "external_call", "evidence_ref": f"provider/{name}"}
         for name in external
     ]
-
-
-def _lanes(data: str) -> dict[str, str]:
-    return {_DATA: data, _CONTROL: "non_blocking_priority", _TELEMETRY: "best_effort_drop"}
-
-
-def _default_edge() -> dict[str, Any]:
-    return {
-        "strategy": "drop",
-        "max_queue_items": 64,
-        "max_queue_ms": 300,
-        "max_queue_bytes": 262_144,
-        "max_latency_contribution_ms": 120,
-        "watermarks": {"queue_items": {"high": 48, "low": 24}},
-        "lane_handling": _lanes("drop"),
-        "defaulting_source": "execution_profile_default",
-    }
-
-
-def _egress_edge(spec: PipelineSpec) -> dict[str, Any]:
-    return {
-        "strategy": "block",
-        "max_queue_items": 2,
-        "max_queue_ms": MAX_QUEUED_MS,
-        "max_queue_bytes": EGRESS_MAX_BYTES,
-        "max_latency_contribution_ms": MAX_QUEUED_MS,
-        "max_block_time_ms": spec.budget.stall_ms,
-        "watermarks": {"queue_items": {"high": 2, "low": 1}},
-        "lane_handling": _lanes("block"),
-        "defaulting_source": "explicit_edge_config",
-    }
 
 
 def _refuse_fractions(value: object) -> None:

@@ -1,7 +1,8 @@
-"""The JSON Schema of the pipeline file, which gives editors completion, help and checks.
+"""The JSON Schemas of pipeline files, profiles and compiled graphs; editors take help and checks from them.
 
-``python -m rspp.pipeline.schema --write`` brings ``contracts/pipeline.schema.json`` up to date; without
-the flag it prints the schema.
+``python -m rspp.pipeline.schema --write`` brings ``contracts/pipeline.schema.json``,
+``contracts/profile.schema.json`` and ``contracts/graph.schema.json`` up to date; without the flag it
+prints the schema of the pipeline file.
 """
 
 from __future__ import annotations
@@ -16,41 +17,76 @@ from typing import Any, cast
 import msgspec
 from msgspec import inspect as info
 
-from rspp.pipeline import spec
+from rspp.pipeline.graph import GraphDefinition
+from rspp.pipeline.profile import ExecutionProfile
 from rspp.pipeline.spec import PipelineSpec
 
-PATH = Path(__file__).parents[2] / "contracts" / "pipeline.schema.json"
+FOLDER = Path(__file__).parents[2] / "contracts"
+KINDS: dict[str, tuple[type, str]] = {
+    "pipeline": (PipelineSpec, "RSPP pipeline"),
+    "profile": (ExecutionProfile, "RSPP execution profile"),
+    "graph": (GraphDefinition, "RSPP graph definition"),
+}
+"""Root type and title of each schema."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _ATTRIBUTE = re.compile(r"^    (\w+): (.*)$")
 
 
-def pipeline_schema() -> dict[str, Any]:
-    """Return the schema (draft 2020-12) of a pipeline file."""
-    generated = msgspec.json.schema(PipelineSpec)
-    definitions: dict[str, Any] = {}
-    for name, definition in sorted(generated["$defs"].items()):
-        definitions[name] = _described(getattr(spec, name), definition)
-    root = definitions.pop("PipelineSpec")
-    schema: dict[str, Any] = {"$schema": DIALECT, **root, "$defs": definitions}
-    schema["title"] = "RSPP pipeline"
+def schema_of(kind: str) -> dict[str, Any]:
+    """Return the schema (draft 2020-12) of one kind of document: a key of ``KINDS``."""
+    root, title = KINDS[kind]
+    generated = msgspec.json.schema(root)
+    types = _types(root)
+    definitions: dict[str, Any] = {
+        name: _described(types[name], definition) for name, definition in sorted(generated["$defs"].items())
+    }
+    whole = definitions.pop(root.__name__)
+    schema: dict[str, Any] = {"$schema": DIALECT, **whole, "$defs": definitions}
+    schema["title"] = title
     return schema
 
 
-def schema_text() -> str:
-    """Return the text of ``contracts/pipeline.schema.json``."""
-    return json.dumps(pipeline_schema(), indent=2, ensure_ascii=False) + "\n"
+def schema_path(kind: str) -> Path:
+    """Return where the schema of one kind of document is kept."""
+    return FOLDER / f"{kind}.schema.json"
 
 
-def _described(kind: type, definition: dict[str, Any]) -> dict[str, Any]:
+def schema_text(kind: str = "pipeline") -> str:
+    """Return the text of the schema of one kind of document."""
+    return json.dumps(schema_of(kind), indent=2, ensure_ascii=False) + "\n"
+
+
+def _types(root: type) -> dict[str, type[msgspec.Struct]]:
+    """Return every type that ``root`` is made of, by name."""
+    found: dict[str, type[msgspec.Struct]] = {}
+    waiting = [info.type_info(root)]
+    while waiting:
+        kind = waiting.pop()
+        if isinstance(kind, info.StructType) and kind.cls.__name__ not in found:
+            found[kind.cls.__name__] = kind.cls
+            waiting.extend(field.type for field in kind.fields)
+        elif isinstance(kind, info.UnionType):
+            waiting.extend(kind.types)
+        elif isinstance(kind, info.Metadata):
+            waiting.append(kind.type)
+        elif isinstance(kind, info.VarTupleType | info.ListType):
+            waiting.append(kind.item_type)
+        elif isinstance(kind, info.DictType):
+            waiting.append(kind.value_type)
+    return found
+
+
+def _described(kind: type[msgspec.Struct], definition: dict[str, Any]) -> dict[str, Any]:
     """Put the docstring's words where editors look for them."""
     text = inspect.getdoc(kind) or ""
     summary, _, _ = text.partition("\nAttributes:")
     described = dict(definition) | {"title": kind.__name__, "description": _prose(summary)}
     helps = _helps(kind)
+    names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
     properties = dict(definition.get("properties", {}))
     for name, value in properties.items():
-        properties[name] = _property(name, value, helps)
+        properties[name] = _property(str(names.get(name, name)), value, helps)
     described["properties"] = properties
     # The types do not ask for the provider where there is only one.
     optional = {"provider"} if kind not in _chosen_by_provider() else set()
@@ -67,6 +103,8 @@ def _property(name: str, value: dict[str, Any], helps: dict[str, str]) -> dict[s
         value["description"] = "which provider serves this part"
     if name in helps:
         value["description"] = helps[name]
+    if "enum" in value.get("items", {}):
+        value["uniqueItems"] = True
     options = re.fullmatch(r"\^\(([a-z_|]+)\)\?\$", str(value.get("pattern", "")))
     if options:
         # An editor can offer words, but not what a pattern would accept.
@@ -103,10 +141,11 @@ def _prose(text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the schema, or write it with ``--write``."""
+    """Print the schema of the pipeline file, or write all with ``--write``."""
     if arguments == ["--write"]:
-        PATH.write_text(schema_text(), encoding="utf-8")
-        print(f"wrote {PATH}")
+        for kind in KINDS:
+            schema_path(kind).write_text(schema_text(kind), encoding="utf-8")
+            print(f"wrote {schema_path(kind)}")
         return 0
     if arguments:
         print("error: unknown argument\nhint: --write, or none", file=sys.stderr)

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, TypeAlias
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, UnsetType, field
 
-Milliseconds: TypeAlias = Annotated[int, Meta(ge=1, le=600_000)]
+from rspp.pipeline.base import AdaptiveAction, Identifier, Milliseconds, Name, Strict
+from rspp.pipeline.graph_section import GraphSection  # noqa: TC001 - msgspec reads the annotations
+from rspp.pipeline.profile import SIMPLE_NAME, ExecutionProfile
+
 Probability: TypeAlias = Annotated[float, Meta(ge=0.01, le=0.99)]
-Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 Speech: TypeAlias = Annotated[str, Meta(max_length=4000)]
 Pattern: TypeAlias = Annotated[str, Meta(min_length=1, max_length=500)]
 
 DEFAULT_BACKCHANNELS = ("mhm", "uh huh", "yeah", "okay", "right")
-
-
-class Strict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of every section: immutable, no unknown keys."""
 
 
 class Rule(Strict, frozen=True, kw_only=True):
@@ -185,15 +183,15 @@ class InterruptionSection(Strict, frozen=True, kw_only=True):
 
 
 class BudgetSection(Strict, frozen=True, kw_only=True):
-    """Longest waits inside a turn.
+    """Longest waits inside a turn; from the profile when left out.
 
     Attributes:
-        first_output_ms: from ``turn_open`` to the first frame of speech.
-        stall_ms: without a frame in the middle of an unfinished answer.
+        first_output_ms: from ``turn_open`` to the first frame of speech; 5000 in the profile ``simple``.
+        stall_ms: without a frame in the middle of an unfinished answer; 3000 in the profile ``simple``.
     """
 
-    first_output_ms: Milliseconds = 5000
-    stall_ms: Milliseconds = 3000
+    first_output_ms: Milliseconds | UnsetType = UNSET
+    stall_ms: Milliseconds | UnsetType = UNSET
 
 
 class RecordingSection(Strict, frozen=True, kw_only=True):
@@ -224,6 +222,12 @@ class PipelineSpec(Strict, frozen=True, kw_only=True):
         interruption: when a caller's voice stops the agent's.
         budget: longest waits inside a turn.
         recording: what the timeline keeps.
+        profile: named defaults: ``simple``, one of ``profiles``, or NAME for NAME.profile.yaml beside the
+            pipeline file.
+        profiles: execution profiles of one's own, by name.
+        adaptive_actions: what may be tried within a turn when something fails; empty for nothing, from the
+            profile when left out.
+        graph: Advanced mode: overrides of single edges, or a whole graph.
     """
 
     name: Name
@@ -240,3 +244,7 @@ class PipelineSpec(Strict, frozen=True, kw_only=True):
     interruption: InterruptionSection = field(default_factory=InterruptionSection)
     budget: BudgetSection = field(default_factory=BudgetSection)
     recording: RecordingSection = field(default_factory=RecordingSection)
+    profile: Identifier = SIMPLE_NAME
+    profiles: dict[str, ExecutionProfile] = field(default_factory=dict)
+    adaptive_actions: tuple[AdaptiveAction, ...] | UnsetType = UNSET
+    graph: GraphSection | UnsetType = UNSET

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
-from rspp._kernel import EdgeBuffer
 from rspp.contracts.errors import TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from rspp._kernel import EdgeBuffer
     from rspp.contracts.ports import Transport
 
 log = structlog.get_logger(__name__)
 
-MAX_WAITING = 64
-"""Updates that may wait; later ones are shed, since a front end that is this far behind is gone."""
+Update: TypeAlias = "Callable[[], Awaitable[None]]"
 
 
 class Presenter:
@@ -26,19 +25,12 @@ class Presenter:
 
     Args:
         transport: where front ends listen.
+        edge: where updates wait; it sheds rather than make the session wait.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, edge: EdgeBuffer[Update]) -> None:
         self._transport = transport
-        self._edge: EdgeBuffer[Callable[[], Awaitable[None]]] = EdgeBuffer(
-            edge_id="session->presenter",
-            strategy="drop",
-            max_items=MAX_WAITING,
-            max_ms=600_000,
-            max_bytes=1 << 20,
-            high_items=MAX_WAITING,
-            low_items=MAX_WAITING // 2,
-        )
+        self._edge = edge
         self._wake = asyncio.Event()
 
     def agent_state(self, state: str) -> None:

@@ -30,10 +30,11 @@ from rspp.contracts.ports import (
     Synthesizer,
     Transport,
 )
+from rspp.nodes.edge import edge_buffer
 from rspp.nodes.playout import PlayoutNode
 from rspp.nodes.reply import FixedResponder, PreparedSpeech, speak_reply
 from rspp.nodes.stt import RecognitionNode
-from rspp.pipeline.normalise import plan_template, turn_policy
+from rspp.pipeline.normalise import compile_pipeline, plan_template, turn_policy
 from rspp.providers.registry import embedded_voice
 from rspp.session.presenter import Presenter
 from rspp.session.spoken import SpokenTurn
@@ -148,10 +149,17 @@ class Session:
             self._recognised,
             spec.turn.max_utterance_ms,
         )
+        graph = compile_pipeline(spec).known()
         self._playout = PlayoutNode(
-            self.kernel, clock, transport, self._first_frame, self._drained, self._lease_expired
+            self.kernel,
+            clock,
+            transport,
+            edge_buffer(graph.edge("tts", "playout")),
+            self._first_frame,
+            self._drained,
+            self._lease_expired,
         )
-        self._presenter = Presenter(transport)
+        self._presenter = Presenter(transport, edge_buffer(graph.edge("turn", "presenter")))
         self._window = np.zeros(providers.vad.window_samples, dtype=np.int16)
         self._window_fill = 0
         self._media_sample = 0

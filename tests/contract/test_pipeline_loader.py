@@ -297,7 +297,7 @@ def test_all_faults_are_told_in_the_order_of_their_lines() -> None:
     assert [fault.line for fault in faults(text)] == [1, 2, 4, 5]
     message = refusal(text).message
     assert message.startswith('f.yaml:1: name: must be text (is "1", a number)')
-    assert message.endswith("(and 3 more faults: rspp-cli validate-pipeline f.yaml)")
+    assert message.endswith("(and 3 more faults: rspp-cli validate-spec f.yaml)")
 
 
 def test_a_file_full_of_faults_is_not_a_flood() -> None:

@@ -20,19 +20,21 @@ RULES = {"provider": "rules", "rules": [{"hear": "hello", "say": "Hi."}]}
 
 @pytest.fixture(scope="module")
 def validator() -> jsonschema.Draft202012Validator:
-    document = json.loads(schema.PATH.read_text(encoding="utf-8"))
+    document = json.loads(schema.schema_path("pipeline").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(document)
     return jsonschema.Draft202012Validator(document)
 
 
-def test_the_file_is_up_to_date() -> None:
-    assert schema.PATH.read_text(encoding="utf-8") == schema.schema_text(), (
-        "run python -m rspp.pipeline.schema --write"
-    )
+@pytest.mark.parametrize("kind", schema.KINDS)
+def test_m_12_the_schemas_of_specs_profiles_and_graphs_are_those_of_the_types(kind: str) -> None:
+    text = schema.schema_path(kind).read_text(encoding="utf-8")
+    assert text == schema.schema_text(kind), "run python -m rspp.pipeline.schema --write"
+    jsonschema.Draft202012Validator.check_schema(json.loads(text))
 
 
-def test_every_key_has_help_and_no_type_leaks_its_docstring() -> None:
-    document = schema.pipeline_schema()
+@pytest.mark.parametrize("kind", ["pipeline", "profile"])
+def test_every_key_has_help_and_no_type_leaks_its_docstring(kind: str) -> None:
+    document = schema.schema_of(kind)
     assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     for name, part in [("pipeline", document), *document["$defs"].items()]:
         assert part["description"], name
@@ -45,7 +47,7 @@ def test_every_key_has_help_and_no_type_leaks_its_docstring() -> None:
 def test_the_example_points_to_it_and_is_valid(validator: jsonschema.Draft202012Validator) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     pointer = text.splitlines()[0].partition("$schema=")[2]
-    assert (EXAMPLE.parent / pointer).resolve() == schema.PATH
+    assert (EXAMPLE.parent / pointer).resolve() == schema.schema_path("pipeline")
     validator.validate(yaml.safe_load(text))
 
 
@@ -64,6 +66,20 @@ def test_the_example_points_to_it_and_is_valid(validator: jsonschema.Draft202012
         ({"turn": {"probe_ms": 1.5}}, False),
         ({"recording": {"transcripts": "yes"}}, False),
         ({"surprise": 1}, False),
+        ({"profile": "simple", "adaptive_actions": []}, True),
+        ({"adaptive_actions": ["retry", "retry"]}, False),
+        ({"adaptive_actions": ["hope"]}, False),
+        ({"profiles": {"own": {"name": "own", "edge": {"max_queue_items": 9}}}}, True),
+        ({"profiles": {"own": {"edge": {}}}}, False),
+        ({"profiles": {"own": {"name": "own", "determinism": {}}}}, False),
+        ({"profiles": {"own": {"name": "own", "audio": {"frame_ms": 10}}}}, False),
+        ({"profiles": {"own": {"name": "own", "audio": {"frame_ms": "20"}}}}, False),
+        ({"graph": {"edges": [{"from": "tts", "to": "playout", "max_queue_ms": 1000}]}}, True),
+        ({"graph": {"edges": [{"from": "tts", "max_queue_ms": 1000}]}}, False),
+        ({"graph": {"edges": [{"from": "tts", "to": "playout", "max_queue_ms": 0}]}}, False),
+        ({"graph": {"edges": [{"from": "tts", "to": "playout", "lane": "ControlLane"}]}}, False),
+        ({"graph": {"edges": [{"from": "a", "to": "b", "lane_handling": {"ControlLane": "drop"}}]}}, False),
+        ({"graph": {"nodes": [{"id": "x", "type": "teapot"}]}}, False),
         ({"name": ""}, False),
         ({"llm": {"provider": "rules", "rules": []}}, False),
         ({"llm": {"provider": "rules", "rules": [{"hear": "a", "say": "b", "action": "hang_up"}]}}, True),
@@ -87,7 +103,8 @@ def test_the_command_prints_writes_and_refuses(
 ) -> None:
     assert schema.main([]) == 0
     assert capsys.readouterr().out == schema.schema_text()
-    monkeypatch.setattr(schema, "PATH", tmp_path / "schema.json")
+    monkeypatch.setattr(schema, "FOLDER", tmp_path)
     assert schema.main(["--write"]) == 0
-    assert (tmp_path / "schema.json").read_text(encoding="utf-8") == schema.schema_text()
+    for kind in schema.KINDS:
+        assert (tmp_path / f"{kind}.schema.json").read_text(encoding="utf-8") == schema.schema_text(kind)
     assert schema.main(["--wrote"]) == 2

@@ -1,0 +1,34 @@
+"""Makes the buffer of an edge from the compiled graph, so that the plan says what really holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET
+
+from rspp._kernel import EdgeBuffer
+
+if TYPE_CHECKING:
+    from rspp.pipeline.graph import GraphEdge
+
+
+def edge_buffer(edge: GraphEdge) -> EdgeBuffer[Any]:
+    """Return an empty buffer with the bounds, marks and strategy of ``edge``.
+
+    Raises:
+        ValueError: a bound is out of range; the compiler lets none pass.
+    """
+    policy = edge.buffer
+    marks = policy.watermarks.queue_items
+    if marks is UNSET:
+        raise ValueError(f"edge {edge.id} has no watermarks in items")
+    return EdgeBuffer(
+        edge_id=edge.id,
+        strategy=policy.strategy,
+        max_items=policy.max_queue_items,
+        max_ms=policy.max_queue_ms,
+        max_bytes=policy.max_queue_bytes,
+        high_items=marks.high,
+        low_items=marks.low,
+        max_block_ms=None if policy.max_block_time_ms is UNSET else policy.max_block_time_ms,
+    )
