@@ -92,6 +92,12 @@ def _valid() -> Iterator[Fixture]:
     taken = opened().record(HEADER)
     taken.epoch, taken.sequence = 4, 0
     yield _kept("taken-over", taken.signal("lease_issued"), "stream.sequence", "stream.close")
+    paused = opened().record(HEADER)
+    paused.epoch = 4
+    paused.signal("lease_issued")
+    paused.epoch = 3
+    paused.in_turn("deauthorized_drain").signal("abort", reason="authority_loss")
+    yield _kept("paused-and-drained", paused.in_turn("close", "playback_cancelled"), "stream.epoch")
     moves = Recording().move("Idle", "turn_open_proposed", "Opening").move("Opening", "defer", "Idle")
     yield _kept(
         "deferred-and-proposed-again",

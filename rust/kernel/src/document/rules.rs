@@ -91,7 +91,7 @@ rules! {
     PlanSyncDomain, "plan.sync_domain", "7.3", true, "Dropping with a discontinuity names the sync domain.";
     StreamSequence, "stream.sequence", "1.5, W-08", false, "runtime_sequence rises strictly within a session, and begins anew only with a runtime that takes over.";
     StreamEventId, "stream.event_id", "1.11, W-08, G-21", false, "No event id occurs twice.";
-    StreamEpoch, "stream.epoch", "1.8, W-08", false, "The authority epoch of a session never goes down; only a stale_epoch_reject may report an older one.";
+    StreamEpoch, "stream.epoch", "1.8, W-08", false, "The authority epoch of a session never goes down; a stale_epoch_reject may report an older one, and a runtime that was taken over may still say that it stops.";
     StreamTurnOpen, "stream.turn_open", "4.2", false, "A turn is opened once, and not after its end.";
     StreamTerminal, "stream.terminal", "4.3, 4.6 A1 A3", false, "An open turn has exactly one commit or abort; a turn that was not opened has none.";
     StreamClose, "stream.close", "2.1, 4.6 A2", false, "close follows the commit or abort of its turn at once, and every opened turn is closed unless its runtime died and another took over.";

@@ -13,14 +13,22 @@ use crate::event::Lane;
 use crate::signal::Signal;
 use turns::Turns;
 
+/// What one runtime has shown of a session.
+#[derive(Clone, Debug, Default)]
+struct Writer {
+    sequence: Option<i128>,
+    turns: Turns,
+}
+
 /// What one session has shown so far.
 #[derive(Clone, Debug, Default)]
 struct Session {
-    sequence: Option<i128>,
     epoch: i128,
-    /// A new writer with a higher epoch counts from zero again.
+    writer: Writer,
+    /// A new header came: a higher epoch is now another runtime's, which counts from zero again.
     taken_over: bool,
-    turns: Turns,
+    /// Runtimes that were taken over, by their last epoch; one that was only paused still drains.
+    earlier: BTreeMap<i128, Writer>,
     stopped_flows: BTreeSet<(String, String)>,
 }
 
@@ -30,7 +38,9 @@ pub struct StreamValidator {
     sessions: BTreeMap<String, Session>,
     event_ids: BTreeSet<String>,
     plans: BTreeMap<String, String>,
-    states: BTreeMap<i128, String>,
+    /// States of the turns by number; runtimes that share a file may each have a turn of that number.
+    states: BTreeMap<i128, Vec<String>>,
+    writers: usize,
 }
 
 impl StreamValidator {
@@ -50,7 +60,7 @@ impl StreamValidator {
     /// What is still missing at the end of the recording, in order of sessions and turns.
     #[must_use]
     pub fn finish(&self) -> Vec<Fault> {
-        self.sessions.values().flat_map(|session| session.turns.unfinished()).collect()
+        self.sessions.values().flat_map(|session| session.writer.turns.unfinished()).collect()
     }
 
     fn take(&mut self, line: &[u8]) -> Result<(), Fault> {
@@ -58,6 +68,8 @@ impl StreamValidator {
         if !matches!(node, Node::Object(_)) {
             return Err(Fault::new(Rule::StreamRecord, "", format!("{} is no record", node.type_name())));
         }
+        let header = node.text("kind") == Some("header");
+        self.writers = self.writers.max(usize::from(!header));
         match node.text("kind") {
             None if node.get("kind").is_none() => self.document(&node, kind_of(&node), ""),
             Some("header") => {
@@ -75,7 +87,7 @@ impl StreamValidator {
 
     /// Another runtime, or another call, begins to write.
     fn begin(&mut self) {
-        self.states.clear();
+        self.writers += 1;
         self.plans.retain(|key, _| !key.starts_with('#'));
         for session in self.sessions.values_mut() {
             session.taken_over = true;
@@ -105,24 +117,24 @@ impl StreamValidator {
 
     fn envelope(&mut self, node: &Node, kind: Kind) -> Result<(), Fault> {
         self.identify(node)?;
-        let signal = node.text("signal").and_then(Signal::parse);
+        let signal = node.text("signal").and_then(Signal::parse).filter(|_| kind == Kind::ControlSignal);
         let session = self.session(node);
-        session.follow_epoch(node, signal == Some(Signal::StaleEpochReject))?;
-        session.follow_sequence(node)?;
+        if let Some(signal) = signal {
+            session.follow_flow(node, signal)?;
+        }
+        let writer = session.writer_of(node, signal)?;
+        writer.follow_sequence(node)?;
         match signal {
-            Some(signal) if kind == Kind::ControlSignal => {
-                session.follow_flow(node, signal)?;
-                session.turns.signal(node, signal)
-            }
-            _ if node.text("lane") == Some(Lane::Data.name()) => session.turns.data(node),
-            _ => Ok(()),
+            Some(signal) => writer.turns.signal(node, signal),
+            None if node.text("lane") == Some(Lane::Data.name()) => writer.turns.data(node),
+            None => Ok(()),
         }
     }
 
     fn decision(&mut self, node: &Node) -> Result<(), Fault> {
         self.identify(node)?;
-        let stale = node.text("outcome_kind") == Some(Signal::StaleEpochReject.name());
-        self.session(node).follow_epoch(node, stale)
+        let outcome = node.text("outcome_kind").and_then(Signal::parse);
+        self.session(node).writer_of(node, outcome).map(|_| ())
     }
 
     fn session(&mut self, node: &Node) -> &mut Session {
@@ -168,29 +180,40 @@ impl StreamValidator {
         };
         let from = document.text("from_state").unwrap_or_default();
         let to = document.text("to_state").unwrap_or_default().to_owned();
-        let before = self.states.insert(turn, to).unwrap_or_else(|| String::from("Idle"));
-        if before == from {
+        let states = self.states.entry(turn).or_default();
+        if from == "Idle" && states.len() < self.writers {
+            states.push(String::from(from));
+        }
+        if let Some(state) = states.iter_mut().find(|state| *state == from) {
+            *state = to;
             return Ok(());
         }
-        Err(Fault::new(Rule::StreamTransition, "from", format!("turn {turn} is in {before}, not in {from}")))
+        let now = if states.is_empty() { String::from("Idle") } else { states.join(" and ") };
+        Err(Fault::new(Rule::StreamTransition, "from", format!("turn {turn} is in {now}, not in {from}")))
     }
 }
 
-impl Session {
-    fn follow_epoch(&mut self, node: &Node, reports_stale: bool) -> Result<(), Fault> {
-        let Some(epoch) = node.integer("authority_epoch") else { return Ok(()) };
-        if epoch < self.epoch && !reports_stale {
-            let message = format!("epoch {epoch} after epoch {}", self.epoch);
-            return Err(Fault::new(Rule::StreamEpoch, "authority_epoch", message));
-        }
-        if epoch > self.epoch && std::mem::take(&mut self.taken_over) {
-            self.sequence = None;
-            self.turns.abandon();
-        }
-        self.epoch = self.epoch.max(epoch);
-        Ok(())
-    }
+/// What a runtime that was taken over may still say: that it stops, and how far the caller heard it.
+const fn drains(signal: Signal) -> bool {
+    matches!(
+        signal,
+        Signal::DeauthorizedDrain
+            | Signal::Abort
+            | Signal::Close
+            | Signal::PlaybackCompleted
+            | Signal::PlaybackCancelled
+            | Signal::RecordingLevelDowngraded
+            | Signal::Connected
+            | Signal::Reconnecting
+            | Signal::Disconnected
+            | Signal::Ended
+            | Signal::Silence
+            | Signal::Stall
+            | Signal::Muted
+    )
+}
 
+impl Writer {
     fn follow_sequence(&mut self, node: &Node) -> Result<(), Fault> {
         let sequence = node.integer("runtime_sequence");
         let before = self.sequence;
@@ -201,6 +224,29 @@ impl Session {
         let message =
             format!("{} does not come after {}", sequence.unwrap_or_default(), before.unwrap_or_default());
         Err(Fault::new(Rule::StreamSequence, "runtime_sequence", message))
+    }
+}
+
+impl Session {
+    /// The runtime that wrote a document, by its epoch; the epoch follows.
+    fn writer_of(&mut self, node: &Node, signal: Option<Signal>) -> Result<&mut Writer, Fault> {
+        let epoch = node.integer("authority_epoch").unwrap_or(self.epoch);
+        if epoch > self.epoch && std::mem::take(&mut self.taken_over) {
+            let before = std::mem::take(&mut self.writer);
+            self.earlier.insert(self.epoch, before);
+        }
+        if epoch >= self.epoch {
+            self.epoch = epoch;
+            return Ok(&mut self.writer);
+        }
+        match self.earlier.get_mut(&epoch) {
+            Some(before) if signal.is_some_and(drains) => Ok(before),
+            _ if signal == Some(Signal::StaleEpochReject) => Ok(&mut self.writer),
+            _ => {
+                let message = format!("epoch {epoch} after epoch {}", self.epoch);
+                Err(Fault::new(Rule::StreamEpoch, "authority_epoch", message))
+            }
+        }
     }
 
     fn follow_flow(&mut self, node: &Node, signal: Signal) -> Result<(), Fault> {

@@ -93,7 +93,7 @@ impl Model {
     }
 
     pub(crate) fn opened_turn(&self) -> bool {
-        self.seen.open.is_some()
+        self.kernel.turn() != 0
     }
 
     pub(crate) fn aborted(&self) -> u64 {

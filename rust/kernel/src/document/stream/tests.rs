@@ -134,8 +134,39 @@ fn a_turn_that_a_dead_runtime_left_open_is_no_fault_but_stays_silent() {
     script.epoch = 2;
     assert_eq!(script.signal("", "lease_issued", "CP-07", ""), "");
     assert_eq!(script.validator.finish(), []);
-    assert_eq!(script.played("t", "playback_started"), "stream.cancel_fence");
+    assert_eq!(script.played("t", "playback_started"), "stream.control_first");
     assert_eq!(script.turn("t", "commit"), "stream.terminal");
+}
+
+#[test]
+fn a_paused_runtime_may_only_drain_after_another_took_over() {
+    let mut script = Script::new();
+    script.turn("t", "turn_open");
+    script.transition(1, "Idle", "turn_open_proposed", "Opening");
+    script.transition(1, "Opening", "turn_open", "Active");
+    script.push(r#"{"kind":"header"}"#);
+    script.epoch = 2;
+    script.sequence += 100;
+    assert_eq!(script.signal("", "lease_issued", "CP-07", ""), "");
+    assert_eq!(script.transition(1, "Idle", "turn_open_proposed", "Opening"), "");
+    script.epoch = 1;
+    script.sequence = 10;
+    for signal in ["output_accepted", "playback_started"] {
+        assert_eq!(script.played("t", signal), "stream.epoch");
+    }
+    assert_eq!(script.data("t", ""), "stream.epoch");
+    assert_eq!(script.turn("t", "commit"), "stream.epoch");
+    let reason = r#","reason":"authority_revoked_in_turn""#;
+    assert_eq!(script.signal("t", "deauthorized_drain", "RK-24", reason), "");
+    assert_eq!(script.abort("t", "authority_loss"), "");
+    assert_eq!(script.transition(1, "Active", "abort", "Terminal"), "");
+    assert_eq!(script.turn("t", "close"), "");
+    assert_eq!(script.played("t", "playback_cancelled"), "");
+    assert_eq!(script.transition(1, "Opening", "turn_open", "Active"), "");
+    assert_eq!(script.transition(1, "Idle", "turn_open_proposed", "Opening"), "stream.transition");
+    script.epoch = 2;
+    script.sequence = 200;
+    assert_eq!(script.signal("", "connected", "RK-23", ""), "");
 }
 
 #[test]

@@ -5,7 +5,6 @@
 //! | none   | `turn_open`       | Open   |
 //! | Open   | `commit`, `abort` | Ended  |
 //! | Ended  | `close`           | Closed |
-//! | Open, Ended | a takeover   | Closed |
 
 use std::collections::BTreeMap;
 
@@ -52,14 +51,6 @@ impl Turns {
         let left = self.turns.iter().filter(|(_, turn)| turn.phase != Phase::Closed);
         left.map(|(id, _)| Fault::new(Rule::StreamClose, "turn_id", format!("{id} is never closed")))
             .collect()
-    }
-
-    /// Another runtime has taken the session over: what the one before left open stays unfinished, and
-    /// nothing of it may be heard any more.
-    pub(super) fn abandon(&mut self) {
-        for turn in self.turns.values_mut().filter(|turn| turn.phase != Phase::Closed) {
-            *turn = Turn { phase: Phase::Closed, cancelled: true, revoked: true };
-        }
     }
 
     /// Takes an event on the `DataLane`.
