@@ -90,11 +90,19 @@ test: setup ## every Python test that needs no LiveKit server
 test-room: server ## the tests in real LiveKit rooms
 	$(BIN)/pytest -m room -p no:xdist
 
+.PHONY: simulate-short
+simulate-short: toolchains ## twenty seconds of seeded worlds with faults around the real kernel
+	@cargo run --release --quiet -p rspp-sim -- --seconds 20
+
+.PHONY: simulate
+simulate: toolchains ## half an hour of them, new seeds with each run
+	@cargo run --release --quiet -p rspp-sim -- --seconds 1800 --from $$(date +%s)000
+
 .PHONY: verify-quick
 verify-quick: lint test-rust test ## what a developer runs every few minutes
 
 .PHONY: verify-full
-verify-full: lint test-rust test test-room drill-takeover ## everything, with real rooms
+verify-full: lint test-rust simulate-short test test-room drill-takeover ## everything, with real rooms
 
 .PHONY: bench
 bench: setup ## kernel and session benchmarks of the release build

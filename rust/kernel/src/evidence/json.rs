@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::decision::{Decision, Outcome};
 use crate::event::{self, EventScope, Lane, PayloadClass};
 use crate::evidence::record::{AttemptRecord, Body, Marker, Record};
+use crate::evidence::ring::Gap;
 use crate::input::Event;
 use crate::reason::{Interner, Label};
 
@@ -37,6 +38,12 @@ impl Context {
     #[must_use]
     pub fn wall_ms(&self, at_us: u64) -> u64 {
         self.created_wall_ms + at_us.saturating_sub(self.created_us) / 1000
+    }
+
+    /// Appends the note of records that found no room.
+    pub fn render_gap(&self, gap: Gap, out: &mut String) {
+        let (at_us, records, wall_ms) = (gap.at_us, gap.records, self.wall_ms(gap.at_us));
+        put(out, format_args!(r#"{{"kind":"gap","at_us":{at_us},"wall_ms":{wall_ms},"records":{records}}}"#));
     }
 
     /// Appends one record as a JSON object.

@@ -20,6 +20,17 @@ pub enum Appended {
     Lost,
 }
 
+/// Records that were lost in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// When the first of them was lost, microseconds.
+    pub at_us: u64,
+    /// How many they are.
+    pub records: u64,
+    /// Stored records that come before the place.
+    before: usize,
+}
+
 /// Stage A.
 #[derive(Clone, Debug)]
 pub struct StageA {
@@ -28,6 +39,7 @@ pub struct StageA {
     shed: u64,
     lost: u64,
     lost_known: u64,
+    gap: Option<Gap>,
 }
 
 impl StageA {
@@ -35,7 +47,14 @@ impl StageA {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.max(MIN_CAPACITY);
-        Self { records: VecDeque::with_capacity(capacity), capacity, shed: 0, lost: 0, lost_known: 0 }
+        Self {
+            records: VecDeque::with_capacity(capacity),
+            capacity,
+            shed: 0,
+            lost: 0,
+            lost_known: 0,
+            gap: None,
+        }
     }
 
     /// Free places.
@@ -62,12 +81,24 @@ impl StageA {
             Appended::Shed
         } else {
             self.lost += 1;
+            let gap = Gap { at_us: record.at_us, records: 0, before: self.records.len() };
+            self.gap.get_or_insert(gap).records += 1;
             Appended::Lost
         }
     }
 
+    /// Takes the note of lost records out, when all that was stored before them is out.
+    ///
+    /// Whatever else is lost until then is counted in it.
+    pub fn take_gap(&mut self) -> Option<Gap> {
+        self.gap.take_if(|gap| gap.before == 0)
+    }
+
     /// Takes the oldest record out.
     pub fn pop(&mut self) -> Option<Record> {
+        if let Some(gap) = &mut self.gap {
+            gap.before = gap.before.saturating_sub(1);
+        }
         self.records.pop_front()
     }
 
@@ -126,6 +157,20 @@ mod tests {
         assert_eq!(stage.append(record(0), Class::Terminal), Appended::Lost);
         assert_eq!(stage.pop(), Some(record(0)));
         assert_eq!(stage.append(record(0), Class::Terminal), Appended::Stored);
+    }
+
+    #[test]
+    fn a_loss_is_noted_where_it_happened() {
+        let mut stage = StageA::new(256);
+        while stage.append(record(1), Class::Baseline) == Appended::Stored {}
+        stage.append(record(2), Class::Baseline);
+        for _ in 0..240 {
+            assert_eq!(stage.take_gap(), None);
+            assert!(stage.pop().is_some());
+        }
+        assert_eq!(stage.append(record(3), Class::Baseline), Appended::Stored);
+        assert_eq!(stage.take_gap(), Some(Gap { at_us: 1, records: 2, before: 0 }));
+        assert_eq!((stage.take_gap(), stage.pop()), (None, Some(record(3))));
     }
 
     #[test]

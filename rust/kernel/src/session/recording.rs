@@ -141,11 +141,17 @@ impl SessionKernel {
         self.effects.push(Effect::AgentState { state });
     }
 
-    /// Takes up to `limit` records out of Stage A, each passed on as one JSON object.
+    /// Takes up to `limit` records out of Stage A, each passed on as one JSON object, and says where
+    /// records are missing.
     pub fn drain_evidence(&mut self, limit: usize, mut take: impl FnMut(&str)) {
         self.crossings += 1;
         let mut line = String::with_capacity(512);
         for _ in 0..limit {
+            if let Some(gap) = self.evidence.take_gap() {
+                line.clear();
+                self.context.render_gap(gap, &mut line);
+                take(&line);
+            }
             let Some(record) = self.evidence.pop() else {
                 break;
             };

@@ -1,0 +1,159 @@
+//! A runtime's share in one call: the shell around one real kernel, as far as the room can tell.
+
+use rspp_kernel::plan::PlanTemplate;
+use rspp_kernel::policy::TurnPolicy;
+use rspp_kernel::session::{SessionKernel, Settings};
+
+use crate::journal::Journal;
+use crate::queue::{CallId, WorkerId};
+use crate::rng::Rng;
+use crate::store::Wish;
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It has asked for the lease.
+    Asking,
+    /// It holds the lease and enters the room.
+    Joining,
+    /// It is in the room and removes older identities.
+    Removing,
+    /// It listens and may speak.
+    Live,
+    /// It has left, or never got the lease.
+    Left,
+    /// Its process crashed.
+    Dead,
+}
+
+/// What a provider will do in this turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Voice {
+    pub(crate) turn: u32,
+    pub(crate) frames_left: u32,
+    pub(crate) sequence: u64,
+    pub(crate) ready: bool,
+    pub(crate) started: bool,
+    /// Stops for good when this many frames are left.
+    pub(crate) stalls_at: Option<u32>,
+}
+
+/// The share of one runtime.
+#[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent facts of a runtime, not one state
+pub(crate) struct Agent {
+    pub(crate) worker: WorkerId,
+    pub(crate) call: CallId,
+    pub(crate) phase: Phase,
+    pub(crate) kernel: Option<Box<SessionKernel>>,
+    pub(crate) journal: Journal,
+    pub(crate) epoch: u64,
+    pub(crate) resumed: bool,
+    /// Latest deadline that the store has promised, local time.
+    pub(crate) deadline_us: u64,
+    pub(crate) lost: bool,
+    pub(crate) releasing: bool,
+    pub(crate) asks: u64,
+    pub(crate) pending: Option<(u64, Wish)>,
+    pub(crate) answered: u64,
+    pub(crate) failing_since_us: Option<u64>,
+    /// Whether the server has its identity in the room.
+    pub(crate) in_room: bool,
+    pub(crate) open: Option<u32>,
+    pub(crate) held: bool,
+    pub(crate) hold_saw_cough: bool,
+    pub(crate) hold_saw_reconnect: bool,
+    pub(crate) barge_in_lost: bool,
+    pub(crate) cancelled: u32,
+    pub(crate) ended: u32,
+    pub(crate) utterance: u32,
+    pub(crate) revision: u32,
+    pub(crate) voice: Option<Voice>,
+    /// Rises when the native queue is cleared.
+    pub(crate) flush: u32,
+    pub(crate) queued: u32,
+    /// Rises when the playout starts anew, so that there is one at a time.
+    pub(crate) pump: u32,
+    pub(crate) tick_us: u64,
+    /// Until then Stage B takes nothing.
+    pub(crate) stuck_until_us: u64,
+    pub(crate) pauses: u32,
+    pub(crate) shed: u64,
+}
+
+impl Agent {
+    pub(crate) fn new(worker: WorkerId, call: CallId, pauses: u32) -> Self {
+        Self {
+            worker,
+            call,
+            phase: Phase::Asking,
+            kernel: None,
+            journal: Journal::new(),
+            epoch: 0,
+            resumed: false,
+            deadline_us: 0,
+            lost: false,
+            releasing: false,
+            asks: 0,
+            pending: None,
+            answered: 0,
+            failing_since_us: None,
+            in_room: false,
+            open: None,
+            held: false,
+            hold_saw_cough: false,
+            hold_saw_reconnect: false,
+            barge_in_lost: false,
+            cancelled: 0,
+            ended: 0,
+            utterance: 0,
+            revision: 0,
+            voice: None,
+            flush: 0,
+            queued: 0,
+            pump: 0,
+            tick_us: u64::MAX,
+            stuck_until_us: 0,
+            pauses,
+            shed: 0,
+        }
+    }
+
+    /// Whether it holds or seeks the call.
+    pub(crate) const fn active(&self) -> bool {
+        !matches!(self.phase, Phase::Left | Phase::Dead)
+    }
+
+    /// Takes back what the native queue had not played.
+    pub(crate) fn clear_queue(&mut self) {
+        self.flush += 1;
+        let queued = std::mem::take(&mut self.queued);
+        if let Some(voice) = &mut self.voice {
+            voice.frames_left += queued;
+        }
+    }
+}
+
+/// A kernel with a policy drawn for it.
+pub(crate) fn kernel(rng: &mut Rng, call: CallId, local_us: u64) -> SessionKernel {
+    let policy = TurnPolicy {
+        interruptions: !rng.one_in(12),
+        failure_notice: !rng.one_in(4),
+        greeting: rng.one_in(2),
+        takeover_notice: rng.one_in(2),
+        confirm_words: rng.range(2, 4),
+        incomplete_wait_ms: rng.range(400, 1501),
+        stall_budget_ms: rng.range(800, 3001),
+        max_utterance_ms: if rng.one_in(4) { 2_500 } else { 30_000 },
+        ..TurnPolicy::default()
+    };
+    let plan = PlanTemplate::new("sim@v1", "graph/voice", "simple", r#"{"budgets":{}}"#);
+    SessionKernel::new(Settings {
+        session_id: format!("call-{call}"),
+        policy,
+        plan: plan.unwrap_or_else(|error| unreachable!("{error:?}")),
+        now_us: local_us,
+        wall_clock_ms: 1_700_000_000_000,
+        evidence_capacity: if rng.one_in(3) { 256 } else { 1024 },
+    })
+}

@@ -1,0 +1,94 @@
+//! What one runtime recorded, checked line by line against the contracts while it is written.
+
+use rspp_kernel::document::stream::StreamValidator;
+
+/// The recording of one runtime's share in a call.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    validator: StreamValidator,
+    next_sequence: u64,
+    /// Signals and decisions that are missing, by their sequence.
+    pub(crate) lost: u64,
+    /// Records that a gap note accounts for.
+    pub(crate) noted: u64,
+    pub(crate) lines: u64,
+    pub(crate) downgrades: u64,
+    pub(crate) exhausted: u64,
+    pub(crate) stale: u64,
+}
+
+impl Journal {
+    pub(crate) fn new() -> Self {
+        Self {
+            validator: StreamValidator::new(),
+            next_sequence: 0,
+            lost: 0,
+            noted: 0,
+            lines: 0,
+            downgrades: 0,
+            exhausted: 0,
+            stale: 0,
+        }
+    }
+
+    /// Takes one line; returns what is wrong with it.
+    pub(crate) fn take(&mut self, line: &str) -> Option<String> {
+        self.lines += 1;
+        if line.starts_with(r#"{"kind":"input""#) || line.starts_with(r#"{"kind":"provider""#) {
+            return None;
+        }
+        if line.starts_with(r#"{"kind":"gap""#) {
+            self.noted += number_after(line, r#""records":"#).unwrap_or(0);
+            return None;
+        }
+        if let Some(sequence) = ordinal(line) {
+            if sequence < self.next_sequence {
+                return Some(format!("sequence {sequence} comes again in {line}"));
+            }
+            self.lost += sequence - self.next_sequence;
+            self.next_sequence = sequence + 1;
+        }
+        self.downgrades += u64::from(line.contains(r#""signal":"recording_level_downgraded""#));
+        self.exhausted += u64::from(line.contains(r#""signal":"budget_exhausted""#));
+        self.stale += u64::from(line.contains(r#""signal":"stale_epoch_reject""#));
+        let fault = self.validator.push(line.as_bytes());
+        // What a lost record leaves open is no fault of the record after it.
+        fault.filter(|_| self.lost + self.noted == 0).map(|fault| format!("{fault} in {line}"))
+    }
+
+    /// Faults that only the end shows.
+    pub(crate) fn unfinished(&self) -> Option<String> {
+        let faults = if self.lost + self.noted == 0 { self.validator.finish() } else { Vec::new() };
+        faults.first().map(ToString::to_string)
+    }
+}
+
+/// The last part of an event id.
+fn ordinal(line: &str) -> Option<u64> {
+    let from = line.find(r#""event_id":""#)? + 12;
+    let id = &line[from..from + line[from..].find('"')?];
+    id.rsplit('/').next()?.parse().ok()
+}
+
+fn number_after(line: &str, key: &str) -> Option<u64> {
+    let from = line.find(key)? + key.len();
+    let digits = line[from..].find(|character: char| !character.is_ascii_digit())?;
+    line[from..from + digits].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_sequence_is_seen_and_a_repeated_one_is_refused() {
+        let line = |ordinal: u64| format!(r#"{{"kind":"gossip","event_id":"evt/s/1/2/{ordinal:06}"}}"#);
+        let mut journal = Journal::new();
+        assert_eq!(journal.take(&line(0)), None);
+        assert_eq!(journal.take(&line(3)), None);
+        assert_eq!(journal.lost, 2);
+        assert!(journal.take(&line(3)).is_some());
+        assert_eq!(journal.take(r#"{"kind":"gap","at_us":1,"records":17}"#), None);
+        assert_eq!((journal.noted, journal.lines), (17, 4));
+    }
+}

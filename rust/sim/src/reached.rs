@@ -1,0 +1,88 @@
+//! Sometimes-assertions: places that a run must have been to, or it has shown nothing about them.
+
+macro_rules! places {
+    ($($name:ident => $text:literal),* $(,)?) => {
+        /// A place worth reaching.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Place { $($name),* }
+
+        /// Every place with its description.
+        pub(crate) const PLACES: &[(Place, &str)] = &[$((Place::$name, $text)),*];
+    };
+}
+
+places! {
+    FailoverInBargeIn => "a failover in the middle of a barge-in",
+    PausedHolderWakes => "a paused holder that wakes after its successor has spoken",
+    OutageSurvived => "a store outage of a second and more that its holder survived",
+    CoughReleasedInReconnect => "a release after a cough during a reconnect",
+    CrashInTurn => "a crash in the middle of a turn",
+    ExpiredInTurn => "a lease that ran out in the middle of a turn",
+    RevokedInTurn => "a lease that was taken away in the middle of a turn",
+    GateClosedByFrame => "a deadline that the gate noticed first",
+    LateFrameFenced => "provider output after a cancel that the fence kept back",
+    HeldFrame => "a frame that met a hold",
+    BargeInByVoice => "a barge-in that lasting speech confirmed",
+    BargeInByWords => "a barge-in that words confirmed",
+    HoldReleased => "a hold that was released",
+    BothHolds => "a hold by the caller's voice and by the connection at once",
+    ProviderFailed => "a turn that a provider's failure ended",
+    BudgetExhausted => "a turn that its budget ended",
+    FailureNotice => "a notice after a failure",
+    TakeoverNotice => "a notice after a takeover",
+    Unrecognised => "speech without words that was asked about",
+    DetailsShed => "evidence details that were shed",
+    EvidenceAbort => "a turn that ended because its evidence found no room",
+    EvidenceRefusal => "an intent refused because there was no room for its evidence",
+    BaselineLost => "baseline evidence that was lost, and noted as a gap",
+    ContinuedUtterance => "a caller who went on after the probe",
+    RacedForOrphan => "two workers that raced for one orphan",
+    GrantTooLate => "a grant whose answer came after its deadline",
+    GrantAnswerLost => "a grant whose answer was lost",
+    LateRenewal => "a renewal whose answer came after it was given up",
+    RepeatedAnswer => "an answer of the store that came twice",
+    OlderRemoved => "an older identity that was removed from the room",
+    SdkRejoined => "an SDK that came back by itself for a lawful holder",
+    LeftBeforeSdk => "a holder that left before its SDK came back",
+    ConnectionLost => "a connection that was given up",
+    TextInTurn => "a text that interrupted a turn",
+    StopInTurn => "a stop or cancel in a turn",
+    ButtonWithoutTurn => "a stop or cancel without a turn",
+    HungUpInTurn => "a caller who hung up in the middle of an answer",
+    LostWindows => "audio windows that were lost while the caller spoke",
+    Committed => "a turn that was heard to its end",
+    RepeatedMessage => "a transport event that came twice",
+}
+
+/// How often each place was reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Reached {
+    counts: Vec<u64>,
+}
+
+impl Default for Reached {
+    fn default() -> Self {
+        Self { counts: vec![0; PLACES.len()] }
+    }
+}
+
+impl Reached {
+    pub(crate) fn hit(&mut self, place: Place) {
+        self.counts[place as usize] += 1;
+    }
+
+    pub(crate) fn count(&self, place: Place) -> u64 {
+        self.counts[place as usize]
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(&other.counts) {
+            *sum += count;
+        }
+    }
+
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let never = PLACES.iter().filter(|(place, _)| self.count(*place) == 0);
+        never.map(|(_, text)| *text).collect()
+    }
+}
