@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from rspp.contracts.ports import ResponseDelta
 from rspp.nodes.segmenter import Segmenter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from rspp.contracts.media import SpeechChunk
-    from rspp.contracts.ports import Clock, Message, Responder, Synthesizer
+    from rspp.contracts.ports import Message, Responder, Synthesizer
+    from rspp.nodes.invocation import Call, Candidates
     from rspp.nodes.playout import PlayoutNode
     from rspp.session.spoken import SpokenTurn
-
-T = TypeVar("T")
 
 
 class ReplyListener(Protocol):
@@ -27,40 +25,9 @@ class ReplyListener(Protocol):
         """The speech of a segment is about to be made."""
         ...
 
-    def provider_finished(self, turn: int, modality: str, outcome: str, first_us: int, total_us: int) -> None:
-        """A provider invocation ended: latency to its first result and in all, microseconds."""
+    def provider_finished(self, turn: int, modality: str, outcome: str, call: Call) -> None:
+        """A call ended; it tells how long it took to its first result and in all."""
         ...
-
-
-class Timed(AsyncIterator[T]):
-    """Counts the time that a provider takes, without the time its listener takes.
-
-    Args:
-        results: what the provider streams.
-        clock: to count with.
-    """
-
-    def __init__(self, results: AsyncIterator[T], clock: Clock) -> None:
-        self._results = results
-        self._clock = clock
-        self.first_us = -1
-        """Microseconds to the first result, -1 before it."""
-        self.total_us = 0
-        """Microseconds spent waiting for results."""
-
-    async def __anext__(self) -> T:
-        started = self._clock.now_us()
-        try:
-            return await anext(self._results)
-        finally:
-            self.total_us += self._clock.now_us() - started
-            if self.first_us < 0:
-                self.first_us = self.total_us
-
-    async def aclose(self) -> None:
-        """Cancel the provider's call."""
-        if isinstance(self._results, AsyncGenerator):
-            await self._results.aclose()
 
 
 class FixedResponder:
@@ -99,30 +66,38 @@ class PreparedSpeech:
 async def speak_reply(
     turn: int,
     history: Sequence[Message],
-    responder: Responder,
-    synthesizer: Synthesizer,
+    responders: Candidates[Responder],
+    synthesizers: Candidates[Synthesizer],
     playout: PlayoutNode,
     spoken: SpokenTurn,
-    clock: Clock,
     listener: ReplyListener,
     on_action: Callable[[str], None],
 ) -> None:
     """Stream a reply into the playout node until it is whole or the turn is over.
 
     Raises:
-        ProviderError: a provider failed; what was queued stays queued.
+        ProviderError: a provider failed and no other could take over; what was queued stays queued.
     """
     segmenter = Segmenter()
-    async with aclosing(Timed(responder.respond(history), clock)) as deltas:
-        async for delta in deltas:
+    handed_on = False
+    call = responders.begin()
+    results = call.stream(lambda candidate: responders.providers[candidate].respond(history))
+    async with aclosing(results):
+        async for fresh, delta in results:
+            if fresh:
+                segmenter = Segmenter()
+                on_action("")
             if delta.action:
                 on_action(delta.action)
             for segment in segmenter.push(delta.text):
-                if not await _speak(turn, segment, synthesizer, playout, spoken, clock, listener):
+                if not handed_on and not call.hand_on():
                     return
-    listener.provider_finished(turn, "llm", "success", deltas.first_us, deltas.total_us)
+                handed_on = True
+                if not await _speak(turn, segment, synthesizers, playout, spoken, listener):
+                    return
+    listener.provider_finished(turn, "llm", "success", call)
     for segment in segmenter.flush():
-        if not await _speak(turn, segment, synthesizer, playout, spoken, clock, listener):
+        if not await _speak(turn, segment, synthesizers, playout, spoken, listener):
             return
     playout.finish(turn)
 
@@ -130,20 +105,24 @@ async def speak_reply(
 async def _speak(
     turn: int,
     text: str,
-    synthesizer: Synthesizer,
+    synthesizers: Candidates[Synthesizer],
     playout: PlayoutNode,
     spoken: SpokenTurn,
-    clock: Clock,
     listener: ReplyListener,
 ) -> bool:
     """Speak one segment; false when the turn is over."""
     spoken.begin_segment(text)
     listener.segment_started(turn, text)
-    async with aclosing(Timed(synthesizer.synthesize(text), clock)) as chunks:
-        async for chunk in chunks:
+    call = synthesizers.begin()
+    results = call.stream(lambda candidate: synthesizers.providers[candidate].synthesize(text))
+    async with aclosing(results):
+        async for fresh, chunk in results:
+            if fresh and not call.hand_on():
+                return False
             spoken.add(len(chunk.pcm), chunk.words)
             if not await playout.put(turn, chunk.pcm):
+                call.hand_on()
                 return False
     spoken.end_segment()
-    listener.provider_finished(turn, "tts", "success", chunks.first_us, chunks.total_us)
+    listener.provider_finished(turn, "tts", "success", call)
     return True

@@ -9,7 +9,7 @@ from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline import spec as types
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from rspp.contracts.ports import (
         Offloader,
@@ -29,6 +29,8 @@ class Providers:
         recognition: hears the caller's words.
         responder: writes replies.
         synthesizer: speaks them.
+        responders: ``responder`` and those that take over when it fails, in order.
+        synthesizers: ``synthesizer`` and those that take over when it fails, in order.
     """
 
     def __init__(
@@ -38,15 +40,21 @@ class Providers:
         recognition: RecognitionStream,
         responder: Responder,
         synthesizer: Synthesizer,
+        other_responders: Sequence[Responder] = (),
+        other_synthesizers: Sequence[Synthesizer] = (),
     ) -> None:
         self.vad = vad
         self.recognition = recognition
         self.responder = responder
         self.synthesizer = synthesizer
+        self.responders = (responder, *other_responders)
+        self.synthesizers = (synthesizer, *other_synthesizers)
 
     async def close(self) -> None:
         """Close them all, also when one of them fails to; safe to call twice."""
-        await _close_all([self.synthesizer.close, self.responder.close, self.recognition.close])
+        voices = [provider.close for provider in self.synthesizers]
+        writers = [provider.close for provider in self.responders]
+        await _close_all([*voices, *writers, self.recognition.close])
         self.vad.close()
 
 

@@ -31,9 +31,11 @@ from rspp.contracts.ports import (
     Transport,
 )
 from rspp.nodes.edge import edge_buffer
+from rspp.nodes.invocation import Call, Candidates, Invocation
 from rspp.nodes.playout import PlayoutNode
 from rspp.nodes.reply import FixedResponder, PreparedSpeech, speak_reply
 from rspp.nodes.stt import RecognitionNode
+from rspp.pipeline.candidates import provider_policy
 from rspp.pipeline.normalise import compile_pipeline, plan_template, turn_policy
 from rspp.providers.registry import embedded_voice
 from rspp.session.presenter import Presenter
@@ -137,6 +139,9 @@ class Session:
             plan=_kernel.PlanTemplate(**plan_template(spec)),
             now_us=now,
             wall_clock_ms=clock.wall_clock_ms(),
+            providers=_kernel.ProviderPolicy(
+                **provider_policy(spec, len(providers.responders), len(providers.synthesizers))
+            ),
         )
         self._lease = lease
         self._watcher = LeaseWatcher(
@@ -354,12 +359,13 @@ class Session:
         if self._turn is not None and self._turn.number == turn:
             self._presenter.transcript(f"turn-{turn}", self._turn.spoken.text, caller=False, final=False)
 
-    def provider_finished(self, turn: int, modality: str, outcome: str, first_us: int, total_us: int) -> None:
-        """A provider invocation of ``turn`` ended."""
-        self.kernel.provider_outcome(self._clock.now_us(), turn, modality, outcome, total_us)
+    def provider_finished(self, turn: int, modality: str, outcome: str, call: Call) -> None:
+        """A call of ``turn`` ended."""
+        if not call.managed:
+            self.kernel.provider_outcome(self._clock.now_us(), turn, modality, outcome, call.total_us)
         name = "llm_first_word" if modality == "llm" else "tts_first_audio"
-        if first_us >= 0:
-            self._record_latency(name, turn, first_us)
+        if call.first_us >= 0:
+            self._record_latency(name, turn, call.first_us)
 
     # ------------------------------------------------------------------ effects
 
@@ -370,6 +376,10 @@ class Session:
                     self._playout.hold()
                 case _kernel.CancelTurn(turn, reason):
                     self._cancel_turn(turn, reason)
+                case _kernel.CancelInvocation():
+                    # A reply cannot go on without one of its providers.
+                    if self._turn is not None:
+                        self._failed(self._turn, "provider_cancelled")
                 case _kernel.ResumeOutput():
                     self._playout.resume()
                 case _kernel.OpenTurn():
@@ -416,8 +426,12 @@ class Session:
         self._record_latency("turn_open_proposed_to_turn_open", opened.turn, now - self._step_us)
         turn = _Turn(opened.turn, opened.intent, SpokenTurn(), now)
         self._turn = turn
-        synthesizer: Synthesizer = self._providers.synthesizer
-        responder: Responder = self._providers.responder
+        synthesizers: Candidates[Synthesizer] = Candidates(
+            self._providers.synthesizers, lambda: Invocation(self.kernel, self._clock, turn.number, "tts")
+        )
+        responders: Candidates[Responder] = Candidates(
+            self._providers.responders, lambda: Invocation(self.kernel, self._clock, turn.number, "llm")
+        )
         if opened.intent == "utterance":
             self._remember("user", self._hypothesis.text)
             self._record_latency("end_of_speech_to_turn_open", opened.turn, now - self._speech_ended_us)
@@ -429,13 +443,17 @@ class Session:
             notice = opened.intent
             if notice == "unrecognised" and self._recognition_failed:
                 notice = "failure_notice"
-            responder = FixedResponder(getattr(self._spec, NOTICES[notice]))
+            text = getattr(self._spec, NOTICES[notice])
+            responders = Candidates((FixedResponder(text),), lambda: Call(self._clock))
             if notice == "failure_notice" and self._prepared:
-                synthesizer = PreparedSpeech(self._prepared)
+                speech = PreparedSpeech(self._prepared)
+                synthesizers = Candidates((speech,), lambda: Call(self._clock))
         self._playout.begin(opened.turn, opened.epoch)
-        turn.task = asyncio.create_task(self._reply(turn, responder, synthesizer), name="reply")
+        turn.task = asyncio.create_task(self._reply(turn, responders, synthesizers), name="reply")
 
-    async def _reply(self, turn: _Turn, responder: Responder, synthesizer: Synthesizer) -> None:
+    async def _reply(
+        self, turn: _Turn, responders: Candidates[Responder], synthesizers: Candidates[Synthesizer]
+    ) -> None:
         def act(action: str) -> None:
             turn.action = action
 
@@ -443,11 +461,10 @@ class Session:
             await speak_reply(
                 turn.number,
                 tuple(self._history[-MAX_HISTORY:]),
-                responder,
-                synthesizer,
+                responders,
+                synthesizers,
                 self._playout,
                 turn.spoken,
-                self._clock,
                 self,
                 act,
             )

@@ -189,6 +189,8 @@ class FakeWorld:
         self.recognition = FakeRecognition(self.heard_as)
         self.responder = FakeResponder(self.reply)
         self.synthesizer = FakeSynthesizer()
+        self.spare_responders: list[FakeResponder] = []
+        self.spare_synthesizers: list[FakeSynthesizer] = []
         self.timeline = FakeTimeline()
         self.session: Session | None = None
 
@@ -201,6 +203,8 @@ class FakeWorld:
             recognition=self.recognition,
             responder=self.responder,
             synthesizer=self.synthesizer,
+            other_responders=self.spare_responders,
+            other_synthesizers=self.spare_synthesizers,
         )
 
         def keep(session: Session) -> None:

@@ -271,8 +271,11 @@ impl Invocations {
             dropped: invocation.dropped,
         };
         let untried = self.untried(now_us, &invocation);
-        let last = invocation.delivered || cancelled;
-        finished.decision = self.policy.decide(ending, invocation.attempt, untried.is_some(), last);
+        if !invocation.delivered && !cancelled {
+            let circuit = self.circuit(&invocation).map(|circuit| circuit.state());
+            let resting = circuit == Some(circuit::State::Open);
+            finished.decision = self.policy.decide(ending, invocation.attempt, untried.is_some(), resting);
+        }
         if finished.decision == RetryDecision::None {
             invocation.fire(Trigger::Finish);
             self.live.remove(place);
@@ -301,8 +304,7 @@ impl Invocations {
     }
 
     fn report(&mut self, now_us: u64, invocation: &Invocation, ending: Ending) -> Option<circuit::State> {
-        let candidates = &mut self.candidates[invocation.modality as usize];
-        let circuit = &mut candidates.get_mut(usize::from(invocation.candidate))?.circuit;
+        let circuit = self.circuit(invocation)?;
         match ending.class {
             ProviderOutcome::Success => circuit.succeed(),
             ProviderOutcome::Cancelled | ProviderOutcome::Blocked => circuit.cancel(now_us),
@@ -310,6 +312,11 @@ impl Invocations {
                 circuit.fail(now_us, ending.opens_circuit)
             }
         }
+    }
+
+    fn circuit(&mut self, invocation: &Invocation) -> Option<&mut Circuit> {
+        let candidates = &mut self.candidates[invocation.modality as usize];
+        candidates.get_mut(usize::from(invocation.candidate)).map(|candidate| &mut candidate.circuit)
     }
 
     /// Whether a cancel of `token` would reach a running invocation.

@@ -76,17 +76,17 @@ impl InvocationPolicy {
         self.provider_switch || self.fallback
     }
 
-    /// What follows an attempt that ended so; `more` when another provider is left.
+    /// What follows an attempt that ended so; `more` when another provider is left, `resting` when the
+    /// circuit of this one is open.
     ///
-    /// A timeout or a long wait is not repeated while another provider can answer at once.
+    /// A timeout, a long wait or a resting provider is not repeated while another can answer at once.
     #[must_use]
-    pub fn decide(&self, ending: Ending, attempt: u8, more: bool, last: bool) -> RetryDecision {
-        let over = matches!(ending.class, ProviderOutcome::Success | ProviderOutcome::Cancelled);
-        if over || last {
+    pub fn decide(&self, ending: Ending, attempt: u8, more: bool, resting: bool) -> RetryDecision {
+        if matches!(ending.class, ProviderOutcome::Success | ProviderOutcome::Cancelled) {
             return RetryDecision::None;
         }
         let more = more && self.moves_on();
-        let slow = ending.class == ProviderOutcome::Timeout || ending.backoff_ms > PATIENT_WAIT_MS;
+        let slow = resting || ending.class == ProviderOutcome::Timeout || ending.backoff_ms > PATIENT_WAIT_MS;
         let bearable = ending.backoff_ms <= LONGEST_WAIT_MS;
         let retry = self.retry && ending.retryable && attempt < self.max_attempts && bearable;
         if retry && !(slow && more) {
@@ -137,6 +137,7 @@ mod tests {
         assert_eq!(policy.decide(busy, 1, false, false), RetryDecision::Retry);
         assert_eq!(policy.decide(very_busy, 1, false, false), RetryDecision::None);
         assert_eq!(policy.decide(server_error(), 2, false, false), RetryDecision::None);
-        assert_eq!(policy.decide(server_error(), 1, true, true), RetryDecision::None);
+        assert_eq!(policy.decide(server_error(), 1, true, true), RetryDecision::ProviderSwitch);
+        assert_eq!(policy.decide(server_error(), 1, false, true), RetryDecision::Retry);
     }
 }
