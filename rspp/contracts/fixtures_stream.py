@@ -117,6 +117,12 @@ def _invalid() -> Iterator[Fixture]:
     down = Recording().signal("connected")
     down.epoch = 2
     yield _broken("stream.epoch", "event.authority_epoch", down.signal("muted"))
+    paused = opened().record(HEADER)
+    paused.epoch = 4
+    paused.signal("lease_issued")
+    paused.epoch = 3
+    heard = paused.in_turn("output_accepted")
+    yield _broken("stream.epoch", "event.authority_epoch", heard, "paused-and-heard")
     yield _broken(
         "stream.turn_open", "event.turn_id", opened().in_turn("turn_open", "commit", "close"), "twice"
     )

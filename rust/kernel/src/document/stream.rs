@@ -189,6 +189,9 @@ impl StreamValidator {
             return Ok(());
         }
         let now = if states.is_empty() { String::from("Idle") } else { states.join(" and ") };
+        // The turn goes on from where it says it is, so that one lost record is one fault.
+        states.pop();
+        states.push(to);
         Err(Fault::new(Rule::StreamTransition, "from", format!("turn {turn} is in {now}, not in {from}")))
     }
 }
