@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter, validators
 
 from rspp.pipeline.loader import load_pipeline
+from rspp.pipeline.registry import published
 from rspp.runtime import environment
 from rspp.runtime.logs import set_up_logs
 from rspp.terminal import version
@@ -26,6 +27,7 @@ def join(
     *,
     room: str,
     pipeline: Path,
+    pipeline_version: str = "",
     session: str = "",
     identity_prefix: str = "agent",
     state: Path | None = None,
@@ -37,6 +39,7 @@ def join(
     Args:
         room: name of the room.
         pipeline: pipeline file.
+        pipeline_version: NAME@VERSION that the file must hold; anything else is refused.
         session: id of the conversation, the same for every runtime that may take it over; the room's
             name by default.
         identity_prefix: first part of the agent's identity, PREFIX-SESSION-eEPOCH.
@@ -47,7 +50,7 @@ def join(
     session_id = session or environment.session_of_room(room)
     environment.checked_name(session_id, "--session")
     environment.checked_name(identity_prefix, "--identity-prefix")
-    spec = load_pipeline(pipeline)
+    spec = published(load_pipeline(pipeline)).resolve(pipeline_version)
     environment.load_env_file(Path.cwd())
     access = environment.server_access()
     set_up_logs()
@@ -71,6 +74,7 @@ def join(
 def serve(
     *,
     pipeline: Path,
+    pipeline_version: str = "",
     agent_name: str = "",
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8081,
@@ -84,6 +88,7 @@ def serve(
 
     Args:
         pipeline: pipeline file.
+        pipeline_version: NAME@VERSION that the file must hold; anything else is refused.
         agent_name: take only dispatches by this name; without it, every new room.
         host: address of the health endpoint.
         port: port of the health endpoint, GET /healthz; 0 takes a free one.
@@ -91,7 +96,7 @@ def serve(
         evidence: folder for the calls' timelines.
         max_sessions: most calls at once.
     """
-    spec = load_pipeline(pipeline)
+    spec = published(load_pipeline(pipeline)).resolve(pipeline_version)
     environment.load_env_file(Path.cwd())
     access = environment.server_access()
     set_up_logs()

@@ -18,6 +18,7 @@ from rspp import terminal
 from rspp.cli import main as cli
 from rspp.contracts.errors import AuthorityError, ConfigurationError, ProviderError
 from rspp.pipeline.loader import load_pipeline
+from rspp.pipeline.normalise import with_defaults
 from rspp.pipeline.schema import schema_text
 from rspp.terminal import run_app, run_command
 
@@ -203,7 +204,7 @@ def test_what_is_shown_is_a_pipeline_file_with_the_same_meaning(
     assert "confirm_words: 3" in text
     shown = tmp_path / "shown.yaml"
     shown.write_text(text, encoding="utf-8")
-    assert load_pipeline(shown) == load_pipeline(EXAMPLE)
+    assert load_pipeline(shown) == with_defaults(load_pipeline(EXAMPLE))
     assert yaml.safe_load(text)["name"] == "front-desk"
 
 
