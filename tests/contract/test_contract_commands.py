@@ -97,6 +97,13 @@ def test_a_fixture_that_breaks_another_rule_than_it_says_fails(
     assert "stream.epoch: lacks a fixture that keeps it or one that breaks it" in said
 
 
+def test_a_recording_that_breaks_a_second_rule_fails(capsys: pytest.CaptureFixture[str], root: Path) -> None:
+    (root / "stream" / "invalid").mkdir(parents=True)
+    (root / "stream" / "invalid" / "two.jsonl").write_bytes(opened().signal("flow_xon").text())
+    assert run("validate-contracts", root) == 1
+    assert "two.jsonl: breaks stream.close at 'turn_id' too, in line 0" in capsys.readouterr().out
+
+
 def test_a_disagreement_between_validators_fails(
     capsys: pytest.CaptureFixture[str], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
