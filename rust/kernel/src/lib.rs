@@ -6,9 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod authority;
+pub mod budget;
 pub mod cancellation;
 pub mod decision;
+pub mod determinism;
 pub mod document;
 pub mod edge;
 pub mod effect;
@@ -18,14 +21,18 @@ pub mod fence;
 pub mod input;
 pub mod interruption;
 pub mod invocation;
+pub mod lane;
 pub mod migration;
 mod names;
+pub mod node;
 pub mod plan;
 pub mod policy;
+pub mod pool;
 pub mod prelude;
 pub mod reason;
 pub mod session;
 pub mod signal;
+pub mod state;
 pub mod turn;
 pub mod vocabulary;
 
