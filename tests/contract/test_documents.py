@@ -404,3 +404,13 @@ def test_versions_are_taken_until_their_deadline() -> None:
     assert negotiated("latest") == "shape.format"
     with pytest.raises(ValueError, match=r'retired version "old" is no version like v1\.0'):
         _kernel.negotiate_version("v1.0", retired=[("old", 1)], now_ms=1, skew_ms=1)
+
+
+def test_w_03_every_spelling_of_a_version_is_read_alike() -> None:
+    for major in ("0", "1", "2", "9", "10", "00", "01", "012"):
+        for minor in ("0", "1", "9", "10", "00", "01", "010"):
+            for patch in ("", ".0", ".1"):
+                document = event(schema_version=f"v{major}.{minor}{patch}", tenant_id="t")
+                exists = (int(major), int(minor)) >= (1, 1)
+                expected = None if exists else ("envelope.minor_version", "tenant_id")
+                assert verdict("event_record", document) == expected
