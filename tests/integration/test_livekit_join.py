@@ -184,6 +184,11 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
         (["join", "--room", "r", "--pipeline", "missing.yaml"], "missing.yaml: no such pipeline file"),
         (["join", "--room", "r", "--pipeline", "pipeline.yaml"], "LIVEKIT_URL"),
         (["join", "--room", "r", "--pipeline", "pipeline.yaml", "--session", "../x"], "--session '../x'"),
+        (
+            ["join", "--room", "r", "--pipeline", "pipeline.yaml", "--pipeline-version", "other@v9"],
+            'unknown version ("other@v9")',
+        ),
+        (["serve", "--pipeline", "pipeline.yaml", "--pipeline-version", "v1"], 'unknown version ("v1")'),
         (["serve", "--pipeline", "pipeline.yaml", "--port", "99999"], "99999"),
         (["serve", "--pipeline", "pipeline.yaml", "--max-sessions", "0"], "--max-sessions"),
         (["dance"], "dance"),

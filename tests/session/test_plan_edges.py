@@ -1,0 +1,96 @@
+"""The edges of a session hold what its plan says: tighter bounds slow producers down and lose nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from rspp.contracts.errors import ConfigurationError
+from rspp.contracts.ports import Hypothesis
+from rspp.pipeline.normalise import compile_pipeline
+from rspp.pipeline.spec import PipelineSpec
+from rspp.session.presenter import Presenter
+from tests.session.fakes import FakeCaller, FakeWorld, voice_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rspp._kernel import EdgeBuffer
+    from rspp.contracts.ports import Message
+
+QUESTION = 8_001
+LONG = " ".join(f"w{number}" for number in range(40))
+
+
+def reply(history: Sequence[Message]) -> str:
+    return LONG
+
+
+def held(graph: dict[str, Any] | None) -> FakeWorld:
+    call = FakeWorld(
+        FakeCaller([(500, 1_300, QUESTION)], 14_000),
+        {QUESTION: Hypothesis("a question", complete=True)},
+        reply,
+        {} if graph is None else {"graph": graph},
+    )
+    call.hold()
+    return call
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"max_queue_ms": 1000},
+        {"max_queue_ms": 40},
+        {"max_queue_items": 2},
+        {"max_queue_bytes": 1920},
+        {"watermarks": {"queue_items": {"high": 1, "low": 0}}},
+    ],
+)
+def test_a_tight_speech_edge_changes_nothing_that_the_caller_hears(override: dict[str, int]) -> None:
+    usual = held(None)
+    call = held({"edges": [{"from": "tts", "to": "playout", **override}]})
+    assert np.array_equal(call.caller.voice, usual.caller.voice)
+    voice = call.caller.voice
+    assert np.array_equal(voice[voice != 0], voice_of(LONG))
+    queued = [
+        int(str(record["queued_ms"])) for record in call.timeline.records if record["kind"] == "pressure"
+    ]
+    most = override.get("max_queue_ms", override.get("max_queue_bytes", 0) // 48)
+    assert queued
+    assert not most or max(queued) <= most
+
+
+def test_the_pressure_that_is_recorded_names_the_edge_of_the_plan() -> None:
+    call = held({"edges": [{"from": "tts", "to": "playout", "id": "voice"}]})
+    edges = {record["edge"] for record in call.timeline.records if record["kind"] == "pressure"}
+    assert edges == {"voice"}
+
+
+def test_a_front_end_that_is_gone_costs_as_much_as_the_plan_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[EdgeBuffer[Any]] = []
+    create = Presenter.__init__
+
+    def remember(self: Presenter, transport: Any, edge: EdgeBuffer[Any]) -> None:
+        made.append(edge)
+        create(self, transport, edge)
+
+    monkeypatch.setattr(Presenter, "__init__", remember)
+    held({"edges": [{"from": "turn", "to": "presenter", "max_queue_items": 3}]})
+    (edge,) = made
+    assert edge.edge_id == "turn->presenter"
+    edge.clear()
+    assert [edge.put(lambda: None, 0, 0, 1) for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_a_pipeline_whose_graph_cannot_run_holds_no_call() -> None:
+    wrong = {"edges": [{"from": "tts", "to": "playout", "strategy": "drop"}]}
+    with pytest.raises(ConfigurationError, match="cannot work with drop"):
+        held(wrong)
+    rules = {"provider": "rules", "rules": [{"hear": "unused", "say": "unused"}]}
+    spec = msgspec.convert({"name": "x", "llm": rules, "profile": "none"}, PipelineSpec)
+    with pytest.raises(ConfigurationError, match="unknown execution profile"):
+        compile_pipeline(spec)
