@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -26,9 +27,7 @@ from rspp.pipeline.normalise import (
 )
 from rspp.pipeline.profile import KNOBS, SIMPLE
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+EXAMPLES = Path(__file__).parents[2] / "rspp" / "pipeline" / "examples"
 BASE: dict[str, Any] = {
     "name": "desk",
     "llm": {"provider": "rules", "rules": [{"hear": "hello", "say": "Hi."}]},
@@ -253,3 +252,16 @@ def test_any_profile_is_taken_or_refused_with_a_remedy_and_the_schema_never_refu
         remedies = ["none needed"]
         jsonschema.Draft202012Validator(schema.schema_of("profile")).validate(document)
     assert all(remedies)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.iterdir()))
+def test_every_example_is_valid_and_points_to_its_schema(name: str) -> None:
+    file = EXAMPLES / name
+    kind = "profile" if name.endswith(".profile.yaml") else "pipeline"
+    text = file.read_text(encoding="utf-8")
+    assert (EXAMPLES / text.splitlines()[0].partition("$schema=")[2]).resolve() == schema.schema_path(kind)
+    jsonschema.Draft202012Validator(schema.schema_of(kind)).validate(yaml.safe_load(text))
+    if kind == "profile":
+        assert load_profile(file).name == name.removesuffix(".profile.yaml")
+    else:
+        assert compile_pipeline(load_pipeline(file)).known()
