@@ -97,6 +97,21 @@ def test_a_fixture_that_breaks_another_rule_than_it_says_fails(
     assert "stream.epoch: lacks a fixture that keeps it or one that breaks it" in said
 
 
+def test_a_rule_without_fixtures_fails_where_there_is_an_index(
+    capsys: pytest.CaptureFixture[str], root: Path
+) -> None:
+    index = {
+        "event_record/valid/text.json": {"shows": ["shape.unknown_field"]},
+        "event_record/invalid/color.json": {"rule": "shape.unknown_field", "field": "color"},
+    }
+    (root / "index.json").write_text(json.dumps({"fixtures": index}), encoding="utf-8")
+    assert run("validate-contracts", root) == 1
+    said = capsys.readouterr().out
+    assert "event.lane: lacks a fixture that keeps it or one that breaks it" in said
+    assert "shape.unknown_field: lacks" not in said
+    assert said.endswith("failed: 0 of 2 fixtures\n")
+
+
 def test_a_recording_that_breaks_a_second_rule_fails(capsys: pytest.CaptureFixture[str], root: Path) -> None:
     (root / "stream" / "invalid").mkdir(parents=True)
     (root / "stream" / "invalid" / "two.jsonl").write_bytes(opened().signal("flow_xon").text())
