@@ -650,3 +650,121 @@ class EdgeBuffer(Generic[_T]):
     @property
     def depth_peak(self) -> int:
         """Most items that ever waited."""
+
+@final
+class LaneRouter(Generic[_T]):
+    """Three bounded queues in strict priority: control before data before telemetry.
+
+    Each lane has bounds of its own, so that data never takes room from control. Control is refused at
+    its bound and never shed: its producer keeps what was refused.
+
+    Args:
+        router_id: stable name of the edge or router.
+        control: most items, items at which the producer must stop, items at which it may go on; 64, 20
+            and 10 when not given.
+        data: the same for data; 128, 100 and 50.
+        telemetry: the same for telemetry; 256, 200 and 100.
+        data_strategy: ``drop``, ``sample`` or ``latest_only``.
+        telemetry_strategy: ``drop``, ``sample`` or ``best_effort_drop``.
+
+    Raises:
+        ValueError: a value is out of range; the message names field, value and remedy.
+    """
+
+    def __new__(
+        cls,
+        *,
+        router_id: str,
+        control: tuple[int, int, int] = ...,
+        data: tuple[int, int, int] = ...,
+        telemetry: tuple[int, int, int] = ...,
+        data_strategy: str = "drop",
+        telemetry_strategy: str = "sample",
+    ) -> LaneRouter[_T]: ...
+    def put(self, lane: str, item: _T, turn: int, duration_us: int, size: int, now_us: int = 0) -> bool:
+        """Enqueue on ``ControlLane``, ``DataLane`` or ``TelemetryLane``; false when refused or shed."""
+    def get(self, now_us: int = 0) -> tuple[str, _T] | None:
+        """Dequeue the oldest item of the first lane that holds one, with its lane; or none."""
+    def fence(self, turn: int) -> int:
+        """Remove every data item of ``turn`` and of earlier turns; returns how many."""
+    def poll_signals(self) -> list[dict[str, Any]]:
+        """Take the decisions since the last call, control's first; see ``EdgeBuffer.poll_signals``."""
+    def waiting(self, lane: str) -> int:
+        """Items waiting on a lane."""
+    def shed(self, lane: str) -> int:
+        """Items shed on a lane since the start."""
+    def __len__(self) -> int: ...
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
+
+@final
+class AdmissionVerdict:
+    """One outcome of admission and the counters it was computed from.
+
+    ``outcome`` is ``admit``, ``reject``, ``defer`` or ``shed``. ``in_use`` of ``places`` were taken
+    before it, ``key_in_use`` of them by the key, which may have ``key_share`` under pressure.
+    """
+
+    admitted: bool
+    outcome: str
+    phase: str
+    scope: str
+    reason: str
+    in_use: int
+    places: int
+    key_in_use: int
+    key_share: int
+
+@final
+class Admission:
+    """Local admission and scheduling: outcomes computed from a policy and counters.
+
+    Without a policy no turn opens and control alone is admitted.
+    """
+
+    def __new__(cls) -> Admission: ...
+    def adopt(
+        self,
+        *,
+        snapshot_ref: str,
+        valid_until_us: int,
+        turn_start: tuple[int, int, int],
+        edge_enqueue: tuple[int, int, int],
+        edge_dequeue: tuple[int, int, int],
+        node_dispatch: tuple[int, int, int],
+        max_deferred: int = 0,
+        claim_us: int = 1_000_000,
+    ) -> None:
+        """Take a policy snapshot.
+
+        Args:
+            snapshot_ref: its reference.
+            valid_until_us: until when it may open turns.
+            turn_start: places of all keys, places of one key, places taken from which there is
+                pressure: then telemetry is shed, and no key gets more than its share.
+            edge_enqueue: the same there.
+            edge_dequeue: the same there.
+            node_dispatch: the same there.
+            max_deferred: keys that may wait for a turn.
+            claim_us: how long the claim of a deferred key on the next free place holds.
+
+        Raises:
+            ValueError: a value is out of range; the earlier policy stays.
+        """
+    def ask(self, now_us: int, point: str, lane: str, key: str, turn_known: bool = False) -> AdmissionVerdict:
+        """Ask for a place.
+
+        Args:
+            now_us: now.
+            point: ``turn_start``, ``edge_enqueue``, ``edge_dequeue`` or ``node_dispatch``.
+            lane: lane of the work; control is always admitted at scheduling points.
+            key: fairness key, such as a session or a tenant.
+            turn_known: whether there is a candidate turn.
+        """
+    def done(self, point: str, lane: str, key: str) -> bool:
+        """Give a place back; false when the key holds none there."""
+    @property
+    def snapshot_ref(self) -> str | None:
+        """Reference of the policy that decides now."""
+    @property
+    def keys(self) -> int:
+        """Keys that hold a place or a claim."""

@@ -25,7 +25,7 @@ pub(crate) struct EdgeBuffer {
 }
 
 /// The variant of that name, or a `ValueError` that lists them.
-fn choose<T: Copy>(field: &str, value: &str, names: &[&str], all: &[T]) -> PyResult<T> {
+pub(crate) fn choose<T: Copy>(field: &str, value: &str, names: &[&str], all: &[T]) -> PyResult<T> {
     let index = names.iter().position(|name| *name == value);
     index.and_then(|index| all.get(index)).copied().ok_or_else(|| {
         PyValueError::new_err(format!("{field} is {value:?}: choose one of {}", names.join(", ")))

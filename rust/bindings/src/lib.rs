@@ -1,8 +1,10 @@
 //! `rspp._kernel`: the Python face of the kernel. Conversions only; every decision is the kernel's.
 
+mod admission;
 mod document;
 mod edge;
 mod effects;
+mod lane;
 mod policy;
 mod session;
 mod tables;
@@ -19,6 +21,9 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     effects::register(module)?;
     session::register(module)?;
     edge::register(module)?;
+    module.add_class::<lane::LaneRouter>()?;
+    module.add_class::<admission::Admission>()?;
+    module.add_class::<admission::AdmissionVerdict>()?;
     // The stub is the list of names; a second list could only disagree with it.
     module.delattr("__all__")
 }
