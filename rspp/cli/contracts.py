@@ -146,7 +146,9 @@ def _show_findings(findings: Findings) -> None:
         print(f"{green}passed{plain}: {total} fixtures, {rules} rules, three validators, no disagreement")
     else:
         wrong = sum(bool(result.problem) for result in findings.results)
-        print(f"{red}failed{plain}: {wrong} of {total} fixtures")
+        bare = f", {len(findings.uncovered)} rules without fixtures" if findings.uncovered else ""
+        stale = f", {len(findings.drifted)} files out of step" if findings.drifted else ""
+        print(f"{red}failed{plain}: {wrong} of {total} fixtures{bare}{stale}")
 
 
 def _show_stream(file: Path, report: StreamReport) -> None:
