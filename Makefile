@@ -91,11 +91,13 @@ test-room: server ## the tests in real LiveKit rooms
 	$(BIN)/pytest -m room -p no:xdist
 
 .PHONY: simulate-short
-simulate-short: toolchains ## twenty seconds of seeded worlds with faults around the real kernel
+simulate-short: toolchains ## twenty seconds of worlds with faults, and all interleavings of four operations
 	@cargo run --release --quiet -p rspp-sim -- --seconds 20
+	@cargo run --release --quiet -p rspp-sim -- --depth 4
 
 .PHONY: simulate
-simulate: toolchains ## half an hour of them, new seeds with each run
+simulate: toolchains ## half an hour of worlds, new seeds with each run, and all interleavings of five operations
+	@cargo run --release --quiet -p rspp-sim -- --depth 5
 	@cargo run --release --quiet -p rspp-sim -- --seconds 1800 --from $$(date +%s)000
 
 .PHONY: verify-quick

@@ -9,10 +9,13 @@
 mod agent;
 mod caller;
 mod end;
+mod explore;
 mod fault;
+mod fingerprint;
 mod host;
 mod journal;
 mod lease;
+mod monitor;
 mod queue;
 mod reached;
 mod rng;
@@ -41,13 +44,14 @@ fn main() -> ExitCode {
             (Some(seconds), Some(first)) => simulate(first, seconds),
             _ => usage(),
         },
+        ["--depth", depth] => depth.parse().map_or_else(|_| usage(), explore),
         ["--seed", seed] => number(seed).map_or_else(usage, tell),
         _ => usage(),
     }
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: rspp-sim [--seconds N [--from SEED] | --seed N]");
+    eprintln!("usage: rspp-sim [--seconds N [--from SEED] | --seed N | --depth N]");
     ExitCode::from(2)
 }
 
@@ -96,6 +100,25 @@ fn simulate(first: u64, seconds: u64) -> ExitCode {
     eprintln!("error: never reached: {}", missing.join("; "));
     eprintln!("hint: give it more time: rspp-sim --seconds 60");
     ExitCode::FAILURE
+}
+
+/// Tries every interleaving of so many operations.
+fn explore(depth: u8) -> ExitCode {
+    let began = Instant::now();
+    match explore::explore(depth) {
+        Ok(visited) => {
+            let (states, transitions) = (visited.states, visited.transitions);
+            let spent = began.elapsed().as_secs_f64();
+            println!(
+                "depth {depth}: {states} states, {transitions} transitions in {spent:.1} s, A1 to A11 hold"
+            );
+            ExitCode::SUCCESS
+        }
+        Err(fault) => {
+            eprintln!("error: {fault}\ncommit {}", commit());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Runs one seed and tells what happened.

@@ -1,0 +1,344 @@
+//! Every interleaving of the turn machine with authority, cancel, full evidence and provider faults, to a
+//! stated depth: from each state each operation is tried, and a state seen before is not entered again.
+
+use std::collections::BTreeMap;
+
+use rspp_kernel::cancellation::CancelScope;
+use rspp_kernel::fence::Verdict;
+use rspp_kernel::input::{
+    CancelSignal, ConnectionState, Event, Input, Modality, PlaybackEvent, ProviderOutcome, Transcript,
+};
+use rspp_kernel::invocation::outcome::Ending;
+use rspp_kernel::invocation::policy::InvocationPolicy;
+use rspp_kernel::plan::PlanTemplate;
+use rspp_kernel::policy::TurnPolicy;
+use rspp_kernel::session::{SessionKernel, Settings};
+
+use crate::fingerprint::fingerprint;
+use crate::monitor::{ensure, Monitor, Step};
+
+macro_rules! operations {
+    ($($name:ident),* $(,)?) => {
+        /// What may happen next.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Operation { $($name),* }
+
+        const OPERATIONS: &[Operation] = &[$(Operation::$name),*];
+    };
+}
+
+operations! {
+    Text, Frame, Finish, Speech, Silence, Words, Sentence, Due,
+    Stop, CancelSession, StopAtDeadline,
+    Renew, Rotate, StaleLease, LeaseLost, Expire, StaleIngress, ForeignFrame,
+    Fail, Invoke, AttemptFails, LateAttempt, LateFinish, LateFrame, LatePlayback,
+    Reconnecting, Connected, Ended,
+    EvidenceFills, EvidenceDrains,
+}
+
+const EPOCH: u64 = 5;
+const TTL_US: u64 = 4_000_000;
+const CAPACITY: u64 = 256;
+/// Places left in a ring that is as good as full: less than a turn needs, more than none.
+const LEFT: u64 = 22;
+
+/// One state on the way.
+#[derive(Clone)]
+struct Node {
+    kernel: SessionKernel,
+    monitor: Monitor,
+    now_us: u64,
+    deadline_us: u64,
+    epoch: u64,
+    sequence: u64,
+    invocation: u32,
+    plans: bool,
+    /// Lines taken from a full ring so far; none while it is emptied after every step.
+    full: Option<usize>,
+}
+
+/// What an exploration came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Visited {
+    pub(crate) states: u64,
+    pub(crate) transitions: u64,
+}
+
+impl Node {
+    fn new(plans: bool) -> Self {
+        let policy = TurnPolicy { confirm_ms: 60, release_ms: 40, greeting: true, ..TurnPolicy::default() };
+        let graph = if plans { "graph/voice" } else { "" };
+        let plan = PlanTemplate::new("x@v1", graph, "simple", "{}");
+        let mut kernel = SessionKernel::new(Settings {
+            session_id: String::from("x"),
+            policy,
+            plan: plan.unwrap_or_else(|error| unreachable!("{error:?}")),
+            now_us: 1_000_000,
+            wall_clock_ms: 0,
+            evidence_capacity: 256,
+        });
+        kernel.use_providers(InvocationPolicy::default(), &[(Modality::Llm, "one"), (Modality::Llm, "two")]);
+        Self {
+            kernel,
+            monitor: Monitor::new(),
+            now_us: 1_000_000,
+            deadline_us: u64::MAX,
+            epoch: 0,
+            sequence: 0,
+            invocation: 0,
+            plans,
+            full: None,
+        }
+    }
+
+    fn step(&mut self, event: Event<&str>) -> Result<(), String> {
+        let lost = matches!(event, Event::LeaseLost { .. });
+        let revoked = self.now_us >= self.deadline_us || lost;
+        let before = self.monitor.open;
+        let effects = self.kernel.step(Input { now_us: self.now_us, event }).to_vec();
+        let (turn, drained) = (self.kernel.turn(), self.kernel.drained());
+        self.monitor.effects(&effects, Step { revoked, plans: self.plans, turn, drained })?;
+        if self.monitor.open != before {
+            self.sequence = 0;
+        }
+        ensure(!revoked || drained, || String::from("authority is lost and the kernel goes on"))
+    }
+
+    fn frame(&mut self, turn: u32, epoch: u64, sequence: u64) -> Result<Verdict, String> {
+        let (open, held) = (self.monitor.open, self.kernel.held());
+        let state = self.kernel.turn_state();
+        let verdict = self.kernel.frame(self.now_us, turn, epoch, sequence, 480);
+        let foreign = verdict == Verdict::StaleEpoch;
+        ensure(!foreign || self.kernel.turn_state() == state, || {
+            String::from("A5, A8: a stale frame moved a turn")
+        })?;
+        let lawful = turn == open && turn != 0 && !held && epoch == self.epoch;
+        let passes = lawful && self.now_us < self.deadline_us && !self.kernel.drained();
+        ensure(verdict != Verdict::Pass || passes, || String::from("an unlawful frame passed"))?;
+        // Effects of the gate come out with the next step, which the shell makes at once.
+        self.step(Event::Tick)?;
+        Ok(verdict)
+    }
+
+    fn lease(&mut self, epoch: u64) -> Result<(), String> {
+        let deadline_us = self.now_us + TTL_US;
+        self.step(Event::Lease { epoch, deadline_us })?;
+        if !self.kernel.drained() && epoch >= self.epoch {
+            (self.epoch, self.deadline_us) = (epoch, deadline_us);
+        }
+        ensure(self.kernel.epoch() == self.epoch, || String::from("the epoch went another way"))
+    }
+
+    fn words(&mut self, words: u32, complete: bool, probe: bool) -> Result<(), String> {
+        // Only hypotheses of the first utterance's first revision: others are ignored anyway.
+        let heard = Transcript { utterance: 1, revision: 0, words, backchannel: false, complete, probe };
+        self.step(Event::Transcript(heard))
+    }
+
+    fn perform(&mut self, operation: Operation) -> Result<(), String> {
+        let (open, ended) = (self.monitor.open, self.monitor.ended);
+        match operation {
+            Operation::Text => self.step(Event::TextMessage { reference: 1 }),
+            Operation::Frame => {
+                self.now_us += 20_000;
+                if self.frame(open, self.epoch, self.sequence)? == Verdict::Pass {
+                    self.sequence += 1;
+                }
+                Ok(())
+            }
+            Operation::Finish => self.step(Event::GenerationFinished { turn: open }),
+            Operation::Speech | Operation::Silence => {
+                self.now_us += 32_000;
+                let permille = if operation == Operation::Speech { 900 } else { 0 };
+                self.step(Event::VoiceActivity { media_sample: 0, permille })
+            }
+            Operation::Words => self.words(3, false, false),
+            Operation::Sentence => self.words(2, true, true),
+            Operation::Due => {
+                self.now_us = self.now_us.max(self.kernel.next_deadline_us().unwrap_or(0));
+                self.step(Event::Tick)
+            }
+            Operation::Stop => self.step(Event::Cancel { signal: CancelSignal::Stop }),
+            Operation::CancelSession => {
+                self.step(Event::CancelWithin { scope: CancelScope::Session, target: 0 })
+            }
+            Operation::StopAtDeadline | Operation::Expire if self.deadline_us == u64::MAX => Ok(()),
+            Operation::StopAtDeadline => {
+                self.now_us = self.now_us.max(self.deadline_us);
+                self.step(Event::Cancel { signal: CancelSignal::Stop })
+            }
+            Operation::Expire => {
+                self.now_us = self.now_us.max(self.deadline_us);
+                self.step(Event::Tick)
+            }
+            Operation::Renew => self.lease(self.epoch.max(EPOCH)),
+            Operation::Rotate => self.lease(self.epoch + 1),
+            Operation::StaleLease => self.lease(self.epoch.saturating_sub(1)),
+            Operation::LeaseLost => self.step(Event::LeaseLost { reason: "lease_deauthorized" }),
+            Operation::StaleIngress => {
+                let state = self.kernel.turn_state();
+                self.kernel.ingress(self.now_us, Some(0));
+                ensure(self.kernel.turn_state() == state, || String::from("A5: a stale event moved a turn"))?;
+                self.step(Event::Tick)
+            }
+            Operation::ForeignFrame => self.frame(open.max(1), self.epoch + 9, 0).map(drop),
+            Operation::Fail => self.step(Event::GenerationFailed { turn: open, reason: "provider_failure" }),
+            Operation::Invoke => {
+                if let Ok(attempt) = self.kernel.invoke(self.now_us, open, Modality::Llm) {
+                    ensure(!self.kernel.drained(), || String::from("a provider was called after the drain"))?;
+                    self.invocation = attempt.invocation;
+                }
+                self.step(Event::Tick)
+            }
+            Operation::AttemptFails => self.attempt_ends(self.invocation, open),
+            Operation::LateAttempt => self.attempt_ends(self.invocation.saturating_sub(1), open),
+            Operation::LateFinish => self.step(Event::GenerationFinished { turn: ended }),
+            Operation::LateFrame => self.frame(ended, self.epoch, self.sequence).map(drop),
+            Operation::LatePlayback => {
+                self.step(Event::Playback { turn: ended, event: PlaybackEvent::Started, samples: 0 })
+            }
+            Operation::Reconnecting => self.connection(ConnectionState::Reconnecting),
+            Operation::Connected => self.connection(ConnectionState::Connected),
+            Operation::Ended => self.connection(ConnectionState::Ended),
+            Operation::EvidenceFills => self.fill(),
+            Operation::EvidenceDrains => {
+                self.look()?;
+                self.full = None;
+                self.kernel.drain_evidence(usize::MAX, |_| {});
+                Ok(())
+            }
+        }
+    }
+
+    fn attempt_ends(&mut self, invocation: u32, open: u32) -> Result<(), String> {
+        let ending = Ending::new(ProviderOutcome::InfrastructureFailure, None, true, None);
+        let next = self.kernel.attempt_finished(self.now_us, invocation, ending, 0);
+        if next.is_none() && open != 0 && invocation != 0 {
+            return self.step(Event::GenerationFailed { turn: open, reason: "provider_failure" });
+        }
+        self.step(Event::Tick)
+    }
+
+    fn connection(&mut self, state: ConnectionState) -> Result<(), String> {
+        self.step(Event::Connection { state, reason: "" })
+    }
+
+    /// Lets the ring fill with records of its own until a turn's evidence has no room any more.
+    fn fill(&mut self) -> Result<(), String> {
+        if self.full.is_some() {
+            return Ok(());
+        }
+        self.full = Some(0);
+        let before = self.stored();
+        self.step(Event::Playback { turn: 0, event: PlaybackEvent::Started, samples: 0 })?;
+        let each = self.stored() - before;
+        for _ in 0..(CAPACITY - LEFT - self.stored()) / each.max(1) {
+            self.step(Event::Playback { turn: 0, event: PlaybackEvent::Started, samples: 0 })?;
+        }
+        Ok(())
+    }
+
+    fn stored(&self) -> u64 {
+        let mut stored = 0;
+        self.kernel.clone().drain_evidence(usize::MAX, |_| stored += 1);
+        stored
+    }
+
+    /// Looks at the evidence that came since it was looked at before.
+    fn look(&mut self) -> Result<(), String> {
+        let seen = self.full.unwrap_or(0);
+        let (monitor, mut result, mut count) = (&mut self.monitor, Ok(()), 0);
+        let mut take = |line: &str| {
+            count += 1;
+            if count > seen && result.is_ok() {
+                result = monitor.line(line);
+            }
+        };
+        if let Some(full) = &mut self.full {
+            self.kernel.clone().drain_evidence(usize::MAX, &mut take);
+            *full = count;
+        } else {
+            self.kernel.drain_evidence(usize::MAX, &mut take);
+        }
+        result?;
+        self.monitor.settled()
+    }
+
+    fn fingerprint(&self, text: &mut String) -> u64 {
+        let mut kernel = self.kernel.clone();
+        kernel.drain_evidence(usize::MAX, |_| {});
+        let shell = (&self.monitor, self.full, self.invocation, self.epoch, self.sequence.min(1), self.plans);
+        let whole = (kernel, shell);
+        fingerprint(text, &whole, " now_us: ", self.now_us)
+    }
+}
+
+/// The search.
+struct Search {
+    /// The most operations that were left when a state was entered.
+    seen: BTreeMap<u64, u8>,
+    text: String,
+    path: Vec<Operation>,
+    visited: Visited,
+}
+
+impl Search {
+    fn enter(&mut self, node: &Node, left: u8) -> Result<(), String> {
+        let state = node.fingerprint(&mut self.text);
+        match self.seen.get(&state) {
+            Some(known) if *known >= left => return Ok(()),
+            Some(_) => {}
+            None => self.visited.states += 1,
+        }
+        self.seen.insert(state, left);
+        if left == 0 {
+            return Ok(());
+        }
+        for operation in OPERATIONS {
+            let mut next = node.clone();
+            self.path.push(*operation);
+            self.visited.transitions += 1;
+            next.perform(*operation)
+                .and_then(|()| next.look())
+                .map_err(|fault| format!("{fault}\nafter {:?}", self.path))?;
+            self.enter(&next, left - 1)?;
+            self.path.pop();
+        }
+        Ok(())
+    }
+}
+
+/// Explores from each beginning: a new call, a running one, one that speaks, one whose plans fail.
+///
+/// # Errors
+/// The assertion that was broken and the operations that led there.
+pub(crate) fn explore(depth: u8) -> Result<Visited, String> {
+    let beginnings: [(bool, &[Operation]); 4] = [
+        (true, &[]),
+        (true, &[Operation::Renew]),
+        (true, &[Operation::Renew, Operation::Text, Operation::Frame]),
+        (false, &[Operation::Renew]),
+    ];
+    let mut search =
+        Search { seen: BTreeMap::new(), text: String::new(), path: Vec::new(), visited: Visited::default() };
+    for (plans, beginning) in beginnings {
+        let mut node = Node::new(plans);
+        for operation in beginning {
+            node.perform(*operation).and_then(|()| node.look())?;
+        }
+        search.path = beginning.to_vec();
+        search.enter(&node, depth)?;
+    }
+    Ok(search.visited)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a1_to_a11_hold_in_every_interleaving() {
+        let visited = explore(3).unwrap_or_else(|fault| panic!("{fault}"));
+        assert!(visited.states > 5_000, "{visited:?}");
+    }
+}
