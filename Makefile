@@ -110,6 +110,7 @@ verify-full: lint test-rust simulate-short test test-room drill-takeover ## ever
 bench: setup ## kernel and session benchmarks of the release build
 	cargo bench --workspace --quiet
 	$(BIN)/pytest tests/bench --benchmark-enable --benchmark-only --override-ini addopts=-q
+	$(RUN) tests.bench.edge_hop
 
 .PHONY: clean
 clean: ## remove everything that make built in this folder

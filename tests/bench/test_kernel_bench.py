@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rspp import _kernel
-from rspp._kernel import EdgeBuffer, SessionKernel
+from rspp._kernel import EdgeBuffer, LaneRouter, SessionKernel
+from tests.bench.edge_hop import ITEM, QUEUED, STAGES, make_edge
 from tests.kernel.fake_shell import make_plan, make_policy
 
 if TYPE_CHECKING:
@@ -88,3 +89,31 @@ def test_one_hop_over_an_edge(benchmark: BenchmarkFixture) -> None:
         return edge.get()
 
     assert benchmark(hop) is item
+
+
+def test_a_cancel_of_eight_full_edges(benchmark: BenchmarkFixture) -> None:
+    hops = [make_edge(number) for number in range(STAGES)]
+
+    def fill() -> None:
+        for hop in hops:
+            for _ in range(QUEUED):
+                assert hop.put(ITEM, 1, 20_000, 960)
+
+    fenced = benchmark.pedantic(  # type: ignore[no-untyped-call] # the plugin leaves it untyped
+        lambda: sum(hop.fence(1) for hop in hops), setup=fill, rounds=50
+    )
+    assert fenced == STAGES * QUEUED
+    assert [hop.get() for hop in hops] == [None] * STAGES
+
+
+def test_a_control_item_through_saturated_lanes(benchmark: BenchmarkFixture) -> None:
+    router: LaneRouter[bytes] = LaneRouter(router_id="bench")
+    for _ in range(1_000):
+        router.put("DataLane", ITEM, 1, 20_000, 960)
+        router.put("TelemetryLane", ITEM, 1, 0, 100)
+
+    def overtake() -> tuple[str, bytes] | None:
+        router.put("ControlLane", ITEM, 1, 0, 100)
+        return router.get()
+
+    assert benchmark(overtake) == ("ControlLane", ITEM)
