@@ -86,15 +86,15 @@ def show_pipeline(file: Path) -> int:
     Args:
         file: pipeline file.
     """
-    import msgspec
     import yaml
 
+    from rspp.pipeline.candidates import file_form
     from rspp.pipeline.loader import load_pipeline
     from rspp.pipeline.normalise import pipeline_version, spec_digest, with_defaults
 
     spec = with_defaults(load_pipeline(file))
     print(f"# {pipeline_version(spec)}, sha256 {spec_digest(spec)}")
-    plain = msgspec.to_builtins(spec)
+    plain = file_form(spec)
     print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100), end="")
     return 0
 

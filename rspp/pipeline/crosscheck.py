@@ -35,13 +35,19 @@ def cross_faults(spec: PipelineSpec, lines: dict[str, int]) -> list[Fault]:
         for wrong in compile_pipeline(spec).faults:
             finder.add(wrong.path, wrong.problem, wrong.hint)
     slots: dict[str, tuple[str, ...]] = {}
-    rules = isinstance(spec.llm, RulesLlm)
-    if isinstance(spec.llm, RulesLlm):
-        slots = _slots(spec.llm, finder)
-        _rules(spec.llm, slots, finder)
+    parts = {"stt": spec.stt, "llm": spec.llm, "tts": spec.tts}
+    parts |= {f"alternatives.llm[{index}]": llm for index, llm in enumerate(spec.alternatives.llm)}
+    parts |= {f"alternatives.tts[{index}]": tts for index, tts in enumerate(spec.alternatives.tts)}
+    rules = False
+    for part, section in parts.items():
+        if isinstance(section, RulesLlm):
+            own = _slots(section, finder, part)
+            _rules(section, own, finder, part)
+            # The recogniser hears what the first rules expect.
+            slots, rules = (slots, True) if rules else (own, True)
     if isinstance(spec.stt, PocketsphinxStt):
         _recognition(spec.stt, slots, rules=rules, finder=finder)
-    for part, section in (("stt", spec.stt), ("llm", spec.llm), ("tts", spec.tts)):
+    for part, section in parts.items():
         if isinstance(section, OpenAiEndpoint) and "@" in section.base_url.partition("://")[2].split("/")[0]:
             finder.add(
                 f"{part}.base_url",
@@ -203,21 +209,21 @@ def _times(spec: PipelineSpec, finder: _Finder) -> None:
     )
 
 
-def _slots(llm: RulesLlm, finder: _Finder) -> dict[str, tuple[str, ...]]:
+def _slots(llm: RulesLlm, finder: _Finder, part: str) -> dict[str, tuple[str, ...]]:
     """Note faults of the slots; returns them with their sound phrases, so that each is told once."""
     sound: dict[str, tuple[str, ...]] = {}
     for name, phrases in llm.slots.items():
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
             finder.add(
-                f"llm.slots.{name}",
+                f"{part}.slots.{name}",
                 f"slot name {shown(name)} is not allowed",
                 "use letters, digits and underscores, beginning with a letter",
             )
         if not phrases:
-            finder.add(f"llm.slots.{name}", "the slot has no phrase", "add at least one phrase")
+            finder.add(f"{part}.slots.{name}", "the slot has no phrase", "add at least one phrase")
         kept = []
         for index, phrase in enumerate(phrases):
-            path = f"llm.slots.{name}[{index}]"
+            path = f"{part}.slots.{name}[{index}]"
             if _SLOT.search(phrase):
                 finder.add(path, "a slot cannot hold another slot", "write the phrases out")
             elif finder.pattern(path, phrase, {}):
@@ -226,9 +232,9 @@ def _slots(llm: RulesLlm, finder: _Finder) -> dict[str, tuple[str, ...]]:
     return sound
 
 
-def _rules(llm: RulesLlm, slots: dict[str, tuple[str, ...]], finder: _Finder) -> None:
+def _rules(llm: RulesLlm, slots: dict[str, tuple[str, ...]], finder: _Finder, part: str) -> None:
     for index, rule in enumerate(llm.rules):
-        path = f"llm.rules[{index}]"
+        path = f"{part}.rules[{index}]"
         finder.pattern(f"{path}.hear", rule.hear, slots)
         heard = _SLOT.findall(rule.hear)
         for name in _PLACE.findall(rule.say):

@@ -8,6 +8,7 @@ import msgspec
 import yaml
 from msgspec import UNSET
 
+from rspp.pipeline.candidates import file_form
 from rspp.pipeline.edge_policy import FROM_FILE, profile_source
 from rspp.pipeline.normalise import (
     compile_pipeline,
@@ -42,7 +43,7 @@ def normalised(loaded: LoadedPipeline) -> dict[str, Any]:
     spec = with_defaults(loaded.spec)
     compilation = compile_pipeline(loaded.spec)
     graph = compilation.known()
-    pipeline = msgspec.to_builtins(spec)
+    pipeline = file_form(spec)
     return {
         "pipeline_version": pipeline_version(spec),
         "digest": spec_digest(spec),

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import inspect
 
 from rspp.contracts.errors import ConfigurationError
+from rspp.pipeline.candidates import Spread
 from rspp.pipeline.checker import Checker, Fault
 from rspp.pipeline.crosscheck import cross_faults, profile_faults
 from rspp.pipeline.document import MAX_BYTES, compose
@@ -17,6 +18,8 @@ from rspp.pipeline.spec import PipelineSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from yaml.nodes import MappingNode
 
 
 PROFILE_SUFFIX = ".profile.yaml"
@@ -100,7 +103,7 @@ def load_profile(path: Path) -> ExecutionProfile:
         ConfigurationError: missing, unreadable or invalid; ``PipelineError`` lists every fault.
     """
     text = _text_of(path, "profile", "check the path")
-    profile, lines = _typed(text, str(path), ExecutionProfile)
+    profile, lines = _typed(compose(text, str(path), LEAST_PROFILE), str(path), ExecutionProfile)
     faults = profile_faults(profile, lines, "")
     if faults:
         raise PipelineError(str(path), _in_order(faults))
@@ -121,7 +124,9 @@ def parse_pipeline(text: str, source: str) -> PipelineSpec:
 
 
 def _parse(text: str, source: str, folder: Path | None) -> LoadedPipeline:
-    spec, lines = _typed(text, source, PipelineSpec)
+    root = compose(text, source)
+    spread = Spread(root)
+    spec, lines = _typed(root, source, PipelineSpec, spread)
     beside = None if folder is None else folder / f"{spec.profile}{PROFILE_SUFFIX}"
     own = spec.profile != SIMPLE_NAME and spec.profile not in spec.profiles
     if own and beside is not None and beside.is_file():
@@ -134,17 +139,19 @@ def _parse(text: str, source: str, folder: Path | None) -> LoadedPipeline:
         spec = msgspec.structs.replace(spec, profiles={**spec.profiles, spec.profile: profile})
     faults = cross_faults(spec, lines)
     if faults:
-        raise PipelineError(source, _in_order(faults))
+        raise PipelineError(source, _in_order([spread.written(fault) for fault in faults]))
     return LoadedPipeline(spec, lines)
 
 
-def _typed(text: str, source: str, kind: type[Kind]) -> tuple[Kind, dict[str, int]]:
-    """Return what ``text`` says as ``kind``, and the line of each of its paths."""
-    root = compose(text, source) if kind is PipelineSpec else compose(text, source, LEAST_PROFILE)
+def _typed(
+    root: MappingNode, source: str, kind: type[Kind], spread: Spread | None = None
+) -> tuple[Kind, dict[str, int]]:
+    """Return what ``root`` says as ``kind``, and the line of each of its paths."""
     checker = Checker()
     plain = checker.value(root, _type_of(kind), "")
-    if checker.faults:
-        raise PipelineError(source, _in_order(checker.faults))
+    faults = checker.faults if spread is None else spread.told(checker.faults)
+    if faults:
+        raise PipelineError(source, _in_order(faults))
     try:
         return msgspec.convert(plain, kind, strict=True), checker.lines
     except msgspec.ValidationError as error:

@@ -204,18 +204,31 @@ def plan_policy(spec: PipelineSpec) -> dict[str, Any]:
 
 
 def provider_bindings(spec: PipelineSpec) -> dict[str, str]:
-    """Return which provider serves each modality, such as ``openai/whisper-1``."""
+    """Return which provider serves each modality, such as ``openai/whisper-1``.
+
+    Those that take over from it follow as ``llm.1``, ``llm.2`` and so on.
+    """
     stt = f"openai/{spec.stt.model}" if isinstance(spec.stt, OpenAiStt) else "pocketsphinx"
-    llm = f"openai/{spec.llm.model}" if isinstance(spec.llm, OpenAiLlm) else "rules"
-    tts = f"openai/{spec.tts.model}" if isinstance(spec.tts, OpenAiTts) else f"espeak/{spec.tts.voice}"
-    return {"vad": "silero", "stt": stt, "llm": llm, "tts": tts}
+    bindings = {"vad": "silero", "stt": stt}
+    for index, llm in enumerate((spec.llm, *spec.alternatives.llm)):
+        name = f"openai/{llm.model}" if isinstance(llm, OpenAiLlm) else "rules"
+        bindings[f"llm.{index}" if index else "llm"] = name
+    for index, tts in enumerate((spec.tts, *spec.alternatives.tts)):
+        name = f"openai/{tts.model}" if isinstance(tts, OpenAiTts) else f"espeak/{tts.voice}"
+        bindings[f"tts.{index}" if index else "tts"] = name
+    return bindings
 
 
 def _external_inputs(spec: PipelineSpec) -> list[dict[str, str]]:
+    parts = {
+        "stt": (spec.stt,),
+        "llm": (spec.llm, *spec.alternatives.llm),
+        "tts": (spec.tts, *spec.alternatives.tts),
+    }
     external = [
         modality
-        for modality, section in (("stt", spec.stt), ("llm", spec.llm), ("tts", spec.tts))
-        if isinstance(section, OpenAiStt | OpenAiLlm | OpenAiTts)
+        for modality, sections in parts.items()
+        if any(isinstance(section, OpenAiStt | OpenAiLlm | OpenAiTts) for section in sections)
     ]
     return [
         {"input_key": name, "source": "external_call", "evidence_ref": f"provider/{name}"}

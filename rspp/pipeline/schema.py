@@ -17,6 +17,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import inspect as info
 
+from rspp.pipeline.candidates import listed_schema
 from rspp.pipeline.graph import GraphDefinition
 from rspp.pipeline.profile import ExecutionProfile
 from rspp.pipeline.spec import PipelineSpec
@@ -44,7 +45,7 @@ def schema_of(kind: str) -> dict[str, Any]:
     whole = definitions.pop(root.__name__)
     schema: dict[str, Any] = {"$schema": DIALECT, **whole, "$defs": definitions}
     schema["title"] = title
-    return schema
+    return listed_schema(schema) if root is PipelineSpec else schema
 
 
 def schema_path(kind: str) -> Path:

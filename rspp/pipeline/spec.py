@@ -204,12 +204,24 @@ class RecordingSection(Strict, frozen=True, kw_only=True):
     transcripts: bool = False
 
 
+class AlternativeSection(Strict, frozen=True, kw_only=True):
+    """The candidates after the first, in order; in a file they stand in one list with it.
+
+    Attributes:
+        llm: what answers when the first cannot.
+        tts: what speaks when the first cannot.
+    """
+
+    llm: tuple[RulesLlm | OpenAiLlm, ...] = ()
+    tts: tuple[EspeakTts | OpenAiTts, ...] = ()
+
+
 class PipelineSpec(Strict, frozen=True, kw_only=True):
     """A pipeline: what hears, what answers, what speaks, and how turns are taken.
 
     Attributes:
         name: name of the pipeline.
-        llm: what answers.
+        llm: what answers; a list of up to five lets each take over from the one before it.
         version: version the author gives it.
         greeting: said when the caller is there; empty for none.
         failure_notice: said after a turn that a provider failed.
@@ -217,7 +229,7 @@ class PipelineSpec(Strict, frozen=True, kw_only=True):
         takeover_notice: said by a runtime that takes over a call.
         vad: what tells speech from silence.
         stt: what recognises words.
-        tts: what speaks.
+        tts: what speaks; a list of up to five lets each take over from the one before it.
         turn: when the caller's turn has ended.
         interruption: when a caller's voice stops the agent's.
         budget: longest waits inside a turn.
@@ -228,6 +240,7 @@ class PipelineSpec(Strict, frozen=True, kw_only=True):
         adaptive_actions: what may be tried within a turn when something fails; empty for nothing, from the
             profile when left out.
         graph: Advanced mode: overrides of single edges, or a whole graph.
+        alternatives: the candidates after the first of each list.
     """
 
     name: Name
@@ -248,3 +261,4 @@ class PipelineSpec(Strict, frozen=True, kw_only=True):
     profiles: dict[str, ExecutionProfile] = field(default_factory=dict)
     adaptive_actions: tuple[AdaptiveAction, ...] | UnsetType = UNSET
     graph: GraphSection | UnsetType = UNSET
+    alternatives: AlternativeSection = field(default_factory=AlternativeSection)

@@ -76,15 +76,27 @@ async def open_providers(spec: PipelineSpec, offloader: Offloader) -> Providers:
     try:
         vad = await offloader.run(_open_vad)
         opened.append(_closing(vad))
-        responder = await _open_responder(spec, offloader)
-        opened.append(responder.close)
+        responders = []
+        for llm in (spec.llm, *spec.alternatives.llm):
+            responders.append(await _open_responder(llm, offloader))
+            opened.append(responders[-1].close)
         recognition = await _open_recognition(spec, offloader)
         opened.append(recognition.close)
-        synthesizer = await _open_synthesizer(spec.tts, offloader)
+        synthesizers = []
+        for tts in (spec.tts, *spec.alternatives.tts):
+            synthesizers.append(await _open_synthesizer(tts, offloader))
+            opened.append(synthesizers[-1].close)
     except BaseException:
         await _close_all(list(reversed(opened)))
         raise
-    return Providers(vad=vad, recognition=recognition, responder=responder, synthesizer=synthesizer)
+    return Providers(
+        vad=vad,
+        recognition=recognition,
+        responder=responders[0],
+        synthesizer=synthesizers[0],
+        other_responders=responders[1:],
+        other_synthesizers=synthesizers[1:],
+    )
 
 
 async def _close_all(closers: list[Callable[[], Awaitable[None]]]) -> None:
@@ -130,13 +142,14 @@ async def _open_recognition(spec: PipelineSpec, offloader: Offloader) -> Recogni
         return await offloader.run(open_recognition)
     from rspp.providers.pocketsphinx import open_pocketsphinx
 
-    rules = spec.llm if isinstance(spec.llm, types.RulesLlm) else None
+    candidates = (spec.llm, *spec.alternatives.llm)
+    rules = next((llm for llm in candidates if isinstance(llm, types.RulesLlm)), None)
     return await open_pocketsphinx(spec.stt, rules, offloader)
 
 
-async def _open_responder(spec: PipelineSpec, offloader: Offloader) -> Responder:
-    if isinstance(spec.llm, types.OpenAiLlm):
-        endpoint, key = spec.llm, api_key("llm", spec.llm)
+async def _open_responder(llm: types.RulesLlm | types.OpenAiLlm, offloader: Offloader) -> Responder:
+    if isinstance(llm, types.OpenAiLlm):
+        endpoint, key = llm, api_key("llm", llm)
 
         def open_responder() -> Responder:
             from rspp.providers.openai_llm import OpenAiResponder
@@ -146,7 +159,7 @@ async def _open_responder(spec: PipelineSpec, offloader: Offloader) -> Responder
         return await offloader.run(open_responder)
     from rspp.providers.rules import RulesResponder
 
-    return RulesResponder(spec.llm)
+    return RulesResponder(llm)
 
 
 async def _open_synthesizer(spec: types.EspeakTts | types.OpenAiTts, offloader: Offloader) -> Synthesizer:

@@ -29,7 +29,8 @@ app = App(
 
 def needs_network(spec: PipelineSpec) -> bool:
     """Whether a provider of the pipeline answers over a network, which virtual time cannot hurry."""
-    return any(isinstance(section, OpenAiEndpoint) for section in (spec.stt, spec.llm, spec.tts))
+    sections = (spec.stt, spec.llm, spec.tts, *spec.alternatives.llm, *spec.alternatives.tts)
+    return any(isinstance(section, OpenAiEndpoint) for section in sections)
 
 
 def run_files(

@@ -183,7 +183,7 @@ def test_a_failing_voice_still_tells_the_caller() -> None:
 
 def test_a_bug_in_a_provider_ends_its_turn_and_not_the_call() -> None:
     call = world([ask()], 9_000, failure_notice="sorry again.")
-    call.responder._reply = lambda history: [][0]  # type: ignore[method-assign]
+    call.responder._reply = lambda history: [][0]
     session = call.hold()
     assert session.reason == "caller_left"
     assert ("abort", "node_timeout_or_failure") in call.timeline.signals("abort")

@@ -1,0 +1,99 @@
+"""Lists of candidates in a pipeline file: where they go, and how their faults are told."""
+
+from __future__ import annotations
+
+import jsonschema
+import pytest
+import yaml
+
+from rspp.pipeline.candidates import file_form, provider_policy
+from rspp.pipeline.loader import PipelineError, parse_pipeline
+from rspp.pipeline.normalise import plan_policy, provider_bindings
+from rspp.pipeline.schema import schema_of
+from rspp.pipeline.spec import EspeakTts, OpenAiLlm, RulesLlm
+
+TWO = """
+name: two
+llm:
+  - {provider: openai, model: big, api_key_env: ""}
+  - provider: rules
+    rules:
+      - hear: hello
+        say: hi
+tts:
+  - {provider: openai, model: loud, api_key_env: ""}
+  - {provider: espeak}
+"""
+
+
+def faults(text: str) -> list[tuple[int, str]]:
+    with pytest.raises(PipelineError) as caught:
+        parse_pipeline(text, "two.yaml")
+    return [(fault.line, fault.path) for fault in caught.value.faults]
+
+
+def test_the_first_of_a_list_serves_and_the_rest_take_over() -> None:
+    spec = parse_pipeline(TWO, "two.yaml")
+    assert isinstance(spec.llm, OpenAiLlm)
+    assert [type(llm) for llm in spec.alternatives.llm] == [RulesLlm]
+    assert [type(tts) for tts in spec.alternatives.tts] == [EspeakTts]
+    bindings = provider_bindings(spec)
+    assert (bindings["llm"], bindings["llm.1"]) == ("openai/big", "rules")
+    assert (bindings["tts"], bindings["tts.1"]) == ("openai/loud", "espeak/en-us")
+
+
+def test_a_single_provider_means_the_same_as_a_list_of_one() -> None:
+    single = "name: one\nllm: {provider: rules, rules: [{hear: hello, say: hi}]}\n"
+    listed = "name: one\nllm:\n  - {provider: rules, rules: [{hear: hello, say: hi}]}\n"
+    one, two = parse_pipeline(single, "a"), parse_pipeline(listed, "a")
+    assert one == two
+    assert plan_policy(one) == plan_policy(two)
+
+
+def test_the_kernel_is_told_the_candidates_in_order_and_what_the_plan_allows() -> None:
+    spec = parse_pipeline(TWO + "adaptive_actions: [retry, degrade]\n", "two.yaml")
+    policy = provider_policy(spec, 2, 2)
+    assert policy["candidates"] == [
+        ("llm", "openai/big"),
+        ("llm", "rules"),
+        ("tts", "openai/loud"),
+        ("tts", "espeak/en-us"),
+    ]
+    assert policy["adaptive_actions"] == ["retry", "degrade"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "path"),
+    [
+        ("say: hi", "say: {x}", 8, "llm[1].rules[0].say"),
+        ("hear: hello", "hear: (hello", 7, "llm[1].rules[0].hear"),
+        ("model: big", "modell: big", 4, "llm[0].modell"),
+        ("provider: espeak", "provider: espeek", 11, "tts[1].provider"),
+        ("name: two", "name: two\nalternatives: {}", 3, "alternatives"),
+        ('model: loud, api_key_env: ""', 'model: loud, base_url: "http://me:x@h/v1"', 10, "tts[0].base_url"),
+    ],
+)
+def test_a_fault_is_told_where_the_author_wrote_it(before: str, after: str, line: int, path: str) -> None:
+    assert (line, path) in faults(TWO.replace(before, after))
+
+
+def test_no_more_than_five_candidates_and_no_empty_list() -> None:
+    rule = "  - {provider: rules, rules: [{hear: hello, say: hi}]}\n"
+    assert faults("name: many\nllm:\n" + 6 * rule) == [(8, "llm")]
+    parse_pipeline("name: many\nllm:\n" + 5 * rule, "many.yaml")
+    assert faults("name: none\nllm: []\n")[0][1] == "llm"
+
+
+def test_the_schema_says_the_same() -> None:
+    validator = jsonschema.Draft202012Validator(schema_of("pipeline"))
+    document = yaml.safe_load(TWO)
+    assert validator.is_valid(document)
+    assert not validator.is_valid({**document, "llm": []})
+    assert not validator.is_valid({**document, "llm": 6 * [document["llm"][1]]})
+    assert not validator.is_valid({**document, "alternatives": {}})
+
+
+def test_the_file_form_of_a_pipeline_is_that_pipeline() -> None:
+    spec = parse_pipeline(TWO, "two.yaml")
+    again = parse_pipeline(yaml.safe_dump(file_form(spec)), "again.yaml")
+    assert again == spec
