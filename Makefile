@@ -8,6 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml 2>/dev/null)
 RUN := $(BIN)/python -m
+RESULTS := artifacts/conformance
 
 .PHONY: help
 help: ## list the targets
@@ -80,15 +81,33 @@ lint: setup ## formatting, linting and types of both languages
 
 .PHONY: test-rust
 test-rust: setup ## the kernel's own tests
-	cargo test --workspace --quiet
+	@mkdir -p $(RESULTS)
+	@echo "cargo test --workspace"; cargo test --workspace >$(RESULTS)/results-rust.txt 2>&1 \
+	  || { cat $(RESULTS)/results-rust.txt; exit 1; }
+	@awk '/^test result:/ { passed += $$4 } END { print passed " passed" }' $(RESULTS)/results-rust.txt
 
 .PHONY: test
 test: setup ## every Python test that needs no LiveKit server
-	$(BIN)/pytest -m "not room" -n 2
+	$(BIN)/pytest -m "not room" -n 2 --conformance $(RESULTS)/results-python.json
 
 .PHONY: test-room
 test-room: server ## the tests in real LiveKit rooms
-	$(BIN)/pytest -m room -p no:xdist
+	$(BIN)/pytest -m room -p no:xdist --conformance $(RESULTS)/results-room.json
+
+.PHONY: test-failover
+test-failover: setup ## the quick set of the failure matrix: F1, F3, F7
+	$(BIN)/pytest tests/failover -m "quick and not room"
+
+.PHONY: conformance
+conformance: test-rust server ## run the tests that carry ids of the contracts, and make their table
+	@rm -f $(RESULTS)/results-python.json $(RESULTS)/results-room.json
+	-$(BIN)/pytest -m "conformance and not room" -n 2 --conformance $(RESULTS)/results-python.json
+	-$(BIN)/pytest -m "conformance and room" -p no:xdist --conformance $(RESULTS)/results-room.json
+	@$(RUN) rspp.tooling.conformance --results $(RESULTS)
+
+.PHONY: conformance-table
+conformance-table: setup ## make the table from what the test targets left, without running a test
+	@$(RUN) rspp.tooling.conformance --results $(RESULTS)
 
 .PHONY: simulate-short
 simulate-short: toolchains ## twenty seconds of worlds with faults, and all interleavings of four operations
@@ -104,7 +123,7 @@ simulate: toolchains ## half an hour of worlds, new seeds with each run, and all
 verify-quick: lint test-rust test ## what a developer runs every few minutes
 
 .PHONY: verify-full
-verify-full: lint test-rust simulate-short test test-room drill-takeover ## everything, with real rooms
+verify-full: lint test-rust simulate-short test test-room conformance-table drill-takeover ## everything, with real rooms
 
 .PHONY: bench
 bench: setup ## kernel and session benchmarks of the release build

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+pytest_plugins = ["tests.conformance_results"]
+
 
 @pytest_asyncio.fixture
 async def livekit_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveKitServer]:
