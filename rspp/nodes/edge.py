@@ -22,6 +22,7 @@ def edge_buffer(edge: GraphEdge) -> EdgeBuffer[Any]:
     marks = policy.watermarks.queue_items
     if marks is UNSET:
         raise ValueError(f"edge {edge.id} has no watermarks in items")
+    times, sync = policy.watermarks.queue_ms, policy.sync_drop_policy
     return EdgeBuffer(
         edge_id=edge.id,
         strategy=policy.strategy,
@@ -30,5 +31,13 @@ def edge_buffer(edge: GraphEdge) -> EdgeBuffer[Any]:
         max_bytes=policy.max_queue_bytes,
         high_items=marks.high,
         low_items=marks.low,
+        high_ms=0 if times is UNSET else times.high,
+        low_ms=0 if times is UNSET else times.low,
+        max_latency_ms=policy.max_latency_contribution_ms,
+        lane=edge.lane,
+        flow=edge.flow_control,
+        sync_policy="no_sync" if sync is UNSET else sync.policy,
+        sync_scope="edge_local" if sync is UNSET else sync.scope,
+        sync_domain="" if sync is UNSET or sync.sync_domain is UNSET else sync.sync_domain,
         max_block_ms=None if policy.max_block_time_ms is UNSET else policy.max_block_time_ms,
     )

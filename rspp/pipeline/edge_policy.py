@@ -76,7 +76,7 @@ def effective_policy(
     if lane == CONTROL:
         # A control edge is never full for its own lane; the strategy is that of lanes it does not carry.
         values["strategy"] = profile.edge.strategy
-    _derive_marks(values, sources, written)
+    _derive_marks(values, sources)
     envelope.check_effective(values, sources, written)
     mode = values.pop("flow_control")
     handling = values.pop("lane_handling")
@@ -102,10 +102,10 @@ def _layers(
     values: dict[str, Any] = {
         "strategy": edge.strategy,
         **{name: getattr(edge, name) for name in _BOUNDS},
-        "watermarks": {"queue_items": edge.watermarks},
         "flow_control": flow.mode_by_lane.control if lane == CONTROL else flow.mode_by_lane.data,
     }
-    sources = dict.fromkeys(values, profile_source(profile))
+    marks = {"queue_items": edge.watermarks}
+    sources = dict.fromkeys((*values, "watermarks.queue_items"), profile_source(profile))
     telemetry, telemetry_source = edge.telemetry, profile_source(profile)
     data = UNSET
     for layer, source in ((_written(stock.defaults), FROM_GRAPH), (written, FROM_FILE)):
@@ -117,6 +117,12 @@ def _layers(
                 if value.telemetry is not UNSET:
                     telemetry, telemetry_source = value.telemetry, source
                 continue
+            if name == "watermarks":
+                domains = {domain: getattr(value, domain) for domain in value.__struct_fields__}
+                given = {domain: mark for domain, mark in domains.items() if mark is not UNSET}
+                marks |= given
+                sources |= {f"watermarks.{domain}": source for domain in given}
+                continue
             values[name] = value
             sources[name] = source
         if layer.get("strategy", UNSET) == "block" and source == FROM_GRAPH:
@@ -124,6 +130,7 @@ def _layers(
             sources["max_block_time_ms"] = FROM_GRAPH
     sources["lane_handling.DataLane"] = sources["strategy"] if data is UNSET else FROM_FILE
     sources["lane_handling.TelemetryLane"] = telemetry_source
+    values["watermarks"] = msgspec.to_builtins(marks)
     values["lane_handling"] = {
         DATA: values["strategy"] if data is UNSET else data,
         CONTROL: "non_blocking_priority",
@@ -132,19 +139,14 @@ def _layers(
     return values, sources
 
 
-def _derive_marks(values: dict[str, Any], sources: dict[str, str], written: dict[str, Any]) -> None:
-    """Bring marks that the author did not write below a bound that the author lowered."""
-    marks = msgspec.to_builtins(values["watermarks"])
-    own = written.get("watermarks")
-    most = values["max_queue_items"]
-    if own is None or own.queue_items is UNSET:
-        # Items are always watched, since the buffer's own switch counts items.
-        inherited = marks.get("queue_items") or {"high": most, "low": most // 2}
-        if own is not None or inherited["high"] > most:
-            high = min(inherited["high"], max(1, most * 3 // 4))
-            marks["queue_items"] = {"high": high, "low": min(inherited["low"], high // 2)}
-            sources["watermarks.queue_items"] = DERIVED
-    values["watermarks"] = marks
+def _derive_marks(values: dict[str, Any], sources: dict[str, str]) -> None:
+    """Bring marks that the author did not write below a bound that was lowered."""
+    for domain, bound in (("queue_items", "max_queue_items"), ("queue_ms", "max_queue_ms")):
+        mark, most, name = values["watermarks"].get(domain), values[bound], f"watermarks.{domain}"
+        if mark is not None and sources[name] != FROM_FILE and mark["high"] > most:
+            high = max(1, most * 3 // 4)
+            values["watermarks"][domain] = {"high": high, "low": min(mark["low"], high // 2)}
+            sources[name] = DERIVED
 
 
 class _Envelope:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from rspp._kernel import EdgeBuffer
-    from rspp.contracts.ports import Transport
+    from rspp.contracts.ports import Clock, Transport
 
 log = structlog.get_logger(__name__)
 
@@ -26,11 +26,13 @@ class Presenter:
     Args:
         transport: where front ends listen.
         edge: where updates wait; it sheds rather than make the session wait.
+        clock: tells which updates have waited too long to be shown.
     """
 
-    def __init__(self, transport: Transport, edge: EdgeBuffer[Update]) -> None:
+    def __init__(self, transport: Transport, edge: EdgeBuffer[Update], clock: Clock) -> None:
         self._transport = transport
         self._edge = edge
+        self._clock = clock
         self._wake = asyncio.Event()
 
     def agent_state(self, state: str) -> None:
@@ -45,13 +47,13 @@ class Presenter:
         )
 
     def _put(self, update: Callable[[], Awaitable[None]], size: int) -> None:
-        if self._edge.put(update, 0, 0, size):
+        if self._edge.put(update, 0, 0, size, self._clock.now_us()):
             self._wake.set()
 
     async def run(self) -> None:
         """Deliver updates until cancelled."""
         while True:
-            update = self._edge.get()
+            update = self._edge.get(self._clock.now_us())
             if update is None:
                 self._wake.clear()
                 await self._wake.wait()

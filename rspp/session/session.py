@@ -164,7 +164,7 @@ class Session:
             self._drained,
             self._lease_expired,
         )
-        self._presenter = Presenter(transport, edge_buffer(graph.edge("turn", "presenter")))
+        self._presenter = Presenter(transport, edge_buffer(graph.edge("turn", "presenter")), clock)
         self._window = np.zeros(providers.vad.window_samples, dtype=np.int16)
         self._window_fill = 0
         self._media_sample = 0

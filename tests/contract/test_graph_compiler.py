@@ -265,6 +265,28 @@ def test_a_lowered_bound_brings_marks_down_that_nobody_wrote() -> None:
     assert sources["watermarks.queue_items"] == "derived"
 
 
+def test_marks_in_milliseconds_leave_those_in_items_as_they_were() -> None:
+    marks = {"queue_ms": {"high": 900, "low": 300}}
+    compilation: Compilation = compile_pipeline(spec_of(graph=overriding(watermarks=marks)))
+    edge = compilation.known().edge("tts", "playout")
+    assert msgspec.to_builtins(edge.buffer.watermarks) == {**marks, "queue_items": {"high": 100, "low": 50}}
+    sources = compilation.sources["tts->playout"]
+    assert sources["watermarks.queue_ms"] == "pipeline_file"
+    assert sources["watermarks.queue_items"] == "built_in_graph"
+    assert edge_buffer(edge).flowing
+
+
+def test_two_nodes_that_do_not_fit_are_told_by_what_they_make_and_take() -> None:
+    graph = {**WHOLE, "edges": [*WHOLE["edges"], {"from": "my-room-out", "to": "my-room-in"}]}
+    spec = msgspec.convert({**BASE, "graph": {**graph, "edges": graph["edges"][-1:]}}, PipelineSpec)
+    (fault,) = compile_pipeline(spec).faults
+    assert fault.problem == "room-out makes nothing, but room-in takes nothing"
+    edges = [{"from": "my-stt", "to": "my-tts"}]
+    spec = msgspec.convert({**BASE, "graph": {**graph, "edges": edges}}, PipelineSpec)
+    (fault,) = compile_pipeline(spec).faults
+    assert fault.problem == "stt makes transcript, but tts takes segment"
+
+
 def test_each_edge_records_whether_its_policy_is_its_own_or_the_profiles() -> None:
     graph = graph_of(graph={"edges": [{"from": "stt", "to": "turn", "max_queue_ms": 200}]})
     source = {edge.id: edge.buffer.defaulting_source for edge in graph.edges}

@@ -147,6 +147,8 @@ def test_the_text_is_a_pipeline_file_with_the_same_meaning(
         again.write_text(text, encoding="utf-8")
         assert load_pipeline(again) == with_defaults(load_pipeline(source))
         assert plan_policy(load_pipeline(again)) == plan_policy(load_pipeline(source))
+        assert ("probe_ms: 91\n" in text) == ("probe_ms: 90  # pipeline_default\n" not in text)
+        assert "stall_ms: 3000  # execution_profile:simple\n" in text
     assert yaml.safe_load(text)["turn"]["probe_ms"] == 90
 
 
@@ -171,6 +173,7 @@ def test_the_graph_is_drawn_with_boxes_and_arrows(file: Path, capsys: pytest.Cap
     assert "├──▶ turn  control · handed over at once" in drawn
     assert "│ data · block at 200 items, 4000 ms, 187 KiB" in drawn
     assert drawn.count("▼") == 8
+    assert "┌─────┐\n│ vad ├──▶ turn  control · handed over at once\n└──┬──┘\n   │ data · " in drawn
     assert max(len(line) for line in drawn.splitlines()) < 100
 
 

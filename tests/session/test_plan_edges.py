@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 
 from rspp.contracts.errors import ConfigurationError
 from rspp.contracts.ports import Hypothesis
+from rspp.nodes.edge import edge_buffer
 from rspp.pipeline.normalise import compile_pipeline
 from rspp.pipeline.spec import PipelineSpec
 from rspp.session.presenter import Presenter
@@ -23,6 +25,23 @@ if TYPE_CHECKING:
 
 QUESTION = 8_001
 LONG = " ".join(f"w{number}" for number in range(40))
+
+
+class FakeClock:
+    now = 0
+
+    def now_us(self) -> int:
+        return self.now
+
+
+class FakeFrontEnd:
+    def __init__(self) -> None:
+        self.states: list[str] = []
+        self.told = asyncio.Event()
+
+    async def set_agent_state(self, state: str) -> None:
+        self.states.append(state)
+        self.told.set()
 
 
 def reply(history: Sequence[Message]) -> str:
@@ -48,6 +67,7 @@ def held(graph: dict[str, Any] | None) -> FakeWorld:
         {"max_queue_items": 2},
         {"max_queue_bytes": 1920},
         {"watermarks": {"queue_items": {"high": 1, "low": 0}}},
+        {"watermarks": {"queue_ms": {"high": 40, "low": 20}}},
     ],
 )
 def test_a_tight_speech_edge_changes_nothing_that_the_caller_hears(override: dict[str, int]) -> None:
@@ -74,9 +94,9 @@ def test_a_front_end_that_is_gone_costs_as_much_as_the_plan_says(monkeypatch: py
     made: list[EdgeBuffer[Any]] = []
     create = Presenter.__init__
 
-    def remember(self: Presenter, transport: Any, edge: EdgeBuffer[Any]) -> None:
+    def remember(self: Presenter, transport: Any, edge: EdgeBuffer[Any], clock: Any) -> None:
         made.append(edge)
-        create(self, transport, edge)
+        create(self, transport, edge, clock)
 
     monkeypatch.setattr(Presenter, "__init__", remember)
     held({"edges": [{"from": "turn", "to": "presenter", "max_queue_items": 3}]})
@@ -84,6 +104,22 @@ def test_a_front_end_that_is_gone_costs_as_much_as_the_plan_says(monkeypatch: py
     assert edge.edge_id == "turn->presenter"
     edge.clear()
     assert [edge.put(lambda: None, 0, 0, 1) for _ in range(5)] == [True, True, True, False, False]
+
+
+async def test_an_update_that_waited_longer_than_the_plan_allows_is_not_shown() -> None:
+    rules = {"provider": "rules", "rules": [{"hear": "unused", "say": "unused"}]}
+    override = {"from": "turn", "to": "presenter", "max_latency_contribution_ms": 50}
+    spec = msgspec.convert({"name": "x", "llm": rules, "graph": {"edges": [override]}}, PipelineSpec)
+    edge = edge_buffer(compile_pipeline(spec).known().edge("turn", "presenter"))
+    clock, front_end = FakeClock(), FakeFrontEnd()
+    presenter = Presenter(front_end, edge, clock)  # type: ignore[arg-type]
+    presenter.agent_state("listening")
+    clock.now += 60_000
+    presenter.agent_state("thinking")
+    task = asyncio.create_task(presenter.run())
+    await front_end.told.wait()
+    task.cancel()
+    assert front_end.states == ["thinking"]
 
 
 def test_a_pipeline_whose_graph_cannot_run_holds_no_call() -> None:
