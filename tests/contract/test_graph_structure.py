@@ -6,7 +6,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rspp.pipeline.structure import MAX_PATHS, Link, Shape, shape_of
@@ -42,6 +42,7 @@ def acyclic(draw: st.DrawFn) -> tuple[list[str], list[Link]]:
 
 
 @given(st.lists(NAMES, max_size=9), st.lists(LINKS, max_size=12))
+@settings(deadline=None)
 def test_m_12_any_graph_is_shaped_or_refused_with_a_reason_and_never_crashes(
     nodes: list[str], edges: list[Link]
 ) -> None:
@@ -55,6 +56,7 @@ def test_m_12_any_graph_is_shaped_or_refused_with_a_reason_and_never_crashes(
 
 
 @given(acyclic())
+@settings(deadline=None)
 def test_m_12_the_order_is_topological_and_of_those_ready_at_once_the_first_declared_goes_first(
     graph: tuple[list[str], list[Link]],
 ) -> None:
@@ -76,6 +78,7 @@ def test_m_12_the_order_is_topological_and_of_those_ready_at_once_the_first_decl
 
 
 @given(acyclic(), st.integers())
+@settings(deadline=None)
 def test_the_order_of_the_edges_changes_nothing(graph: tuple[list[str], list[Link]], seed: int) -> None:
     nodes, edges = graph
     mixed = list(edges)
@@ -84,6 +87,7 @@ def test_the_order_of_the_edges_changes_nothing(graph: tuple[list[str], list[Lin
 
 
 @given(acyclic())
+@settings(deadline=None)
 def test_every_way_goes_along_edges_from_an_entry_to_a_terminal(
     graph: tuple[list[str], list[Link]],
 ) -> None:
