@@ -218,7 +218,7 @@ def read_timeline(path: Path) -> Iterator[dict[str, Any]]:
 def _decoded(line: bytes) -> dict[str, Any] | None:
     try:
         record = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
