@@ -1,6 +1,6 @@
 //! `rspp-sim`: many seeded worlds around the real kernel, or all short histories of one.
 //!
-//! Nothing here and nothing in the kernel is shared between threads: see `unshared`.
+//! One thread: nothing here is shared, and nothing in the kernel (`rust/kernel/tests/unshared.rs`).
 
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)] // the command reads its arguments and prints
