@@ -19,7 +19,8 @@ const fn whole<T: Send + UnwindSafe + RefUnwindSafe + 'static>() {}
 
 const _: () = whole::<SessionKernel>();
 const _: () = whole::<EdgeBuffer<u64>>();
-const _: fn(&mut SessionKernel, Input<&str>) -> &[Effect] = SessionKernel::step;
+const _: for<'kernel, 'input> fn(&'kernel mut SessionKernel, Input<&'input str>) -> &'kernel [Effect] =
+    SessionKernel::step;
 const _: fn(&mut SessionKernel, u64, u32, u64, u64, u64) -> Verdict = SessionKernel::frame;
 
 const SHARING: [&str; 14] = [
