@@ -631,7 +631,7 @@ class EdgeBuffer(Generic[_T]):
         """Name of the edge."""
     @property
     def flowing(self) -> bool:
-        """False when the producer must wait: between xoff and xon, or without credit."""
+        """False when the producer must wait: between xoff and xon, without credit, or refused."""
     @property
     def credits(self) -> int:
         """Credits that the producer holds; 0 under signals."""

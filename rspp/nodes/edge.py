@@ -41,3 +41,18 @@ def edge_buffer(edge: GraphEdge) -> EdgeBuffer[Any]:
         sync_domain="" if sync is UNSET or sync.sync_domain is UNSET else sync.sync_domain,
         max_block_ms=None if policy.max_block_time_ms is UNSET else policy.max_block_time_ms,
     )
+
+
+def pressure_of(edge: EdgeBuffer[Any]) -> dict[str, Any]:
+    """Return the fields of a pressure record: what waits, what was shed, and what the edge decided.
+
+    The decisions carry no time, because the edges of a session are not told it.
+    """
+    kept = ("signal", "emitted_by", "turn", "reason", "seq_range", "amount")
+    decisions = [{name: fields[name] for name in kept if name in fields} for fields in edge.poll_signals()]
+    return {
+        "edge": edge.edge_id,
+        "queued_ms": edge.queued_us // 1000,
+        "shed": edge.shed,
+        "decisions": decisions,
+    }

@@ -171,7 +171,6 @@ STOCK_EDGES: dict[tuple[NodeType, NodeType], StockEdge] = {
             watermarks=_marks(_AHEAD_FRAMES, _AHEAD_FRAMES // 2),
         ),
         strategies=("block",),
-        modes=("signal",),
         least={
             "max_queue_items": 2,
             "max_queue_ms": 2 * FRAME_MS,

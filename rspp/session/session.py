@@ -30,7 +30,7 @@ from rspp.contracts.ports import (
     Synthesizer,
     Transport,
 )
-from rspp.nodes.edge import edge_buffer
+from rspp.nodes.edge import edge_buffer, pressure_of
 from rspp.nodes.invocation import Call, Candidates, Invocation
 from rspp.nodes.playout import PlayoutNode
 from rspp.nodes.reply import FixedResponder, PreparedSpeech, speak_reply
@@ -577,10 +577,7 @@ class Session:
             now = self._clock.now_us()
             if now - self._pressure_us >= PRESSURE_INTERVAL_US:
                 self._pressure_us = now
-                edge = self._playout.edge
-                self._record(
-                    kind="pressure", edge=edge.edge_id, queued_ms=edge.queued_us // 1000, shed=edge.shed
-                )
+                self._record(kind="pressure", **pressure_of(self._playout.edge))
             self._drain_evidence()
 
     def _drain_evidence(self) -> None:

@@ -178,7 +178,6 @@ def test_the_thresholds_of_turns_are_settings_of_the_turn_node() -> None:
             {"watermarks": {"queue_ms": {"high": 9, "low": 4}}},
         ),
         ("edge.strategy", "strategy", {"strategy": "latest_only"}, {"strategy": "block"}),
-        ("edge.flow_control", "flow_control", {"flow_control": "credit"}, {"flow_control": "signal"}),
         ("edge.least", "max_queue_items", {"max_queue_items": 1}, {"max_queue_items": 2}),
         ("edge.least", "max_queue_bytes", {"max_queue_bytes": 1919}, {"max_queue_bytes": 1920}),
         (
@@ -200,6 +199,14 @@ def test_each_rule_of_an_edge_refuses_its_fault_and_passes_the_cured_edge(
 ) -> None:
     assert refused(overriding(**wrong)) == [(rule, f"graph.edges[0].{field}")]
     assert graph_of(graph=overriding(**right)).edge("tts", "playout")
+
+
+@pytest.mark.parametrize("mode", ["credit", "hybrid"])
+def test_speech_flows_in_every_mode_and_updates_by_signals_alone(mode: str) -> None:
+    graph = graph_of(graph=overriding(flow_control=mode))
+    assert graph.edge("tts", "playout").flow_control == mode
+    updates = {"edges": [{"from": "turn", "to": "presenter", "flow_control": mode}]}
+    assert refused(updates) == [("edge.flow_control", "graph.edges[0].flow_control")]
 
 
 @pytest.mark.parametrize(

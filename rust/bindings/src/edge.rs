@@ -183,7 +183,7 @@ impl EdgeBuffer {
         &self.edge_id
     }
 
-    /// False when the producer must wait: between xoff and xon, or without credit.
+    /// False when the producer must wait: between xoff and xon, without credit, or refused.
     #[getter]
     fn flowing(&self) -> bool {
         self.inner.flowing()

@@ -35,6 +35,8 @@ pub struct EdgeBuffer<T> {
     losses: VecDeque<Loss>,
     broken: bool,
     refused_since_us: Option<u64>,
+    /// A producer was refused and nothing has left since.
+    refused: bool,
     sampled: u64,
     shed: u64,
     depth_peak: usize,
@@ -72,6 +74,7 @@ impl<T> EdgeBuffer<T> {
             losses: VecDeque::new(),
             broken: false,
             refused_since_us: None,
+            refused: false,
             sampled: 0,
             shed: 0,
             depth_peak: 0,
@@ -191,6 +194,7 @@ impl<T> EdgeBuffer<T> {
         if removed == 0 {
             return;
         }
+        self.refused = false;
         self.marks.fell(self.items.len() as u64, self.queued_us);
         let change = self.flow.relieve(removed as u64, self.items.len() as u64, self.marks.calm());
         if change.xon || change.granted > 0 {
@@ -295,10 +299,11 @@ impl<T> EdgeBuffer<T> {
         self.items.is_empty()
     }
 
-    /// False when the producer must wait: between xoff and xon, or without credit.
+    /// False when the producer must wait: between xoff and xon, without credit, or after a refusal
+    /// until something has left.
     #[must_use]
     pub const fn flowing(&self) -> bool {
-        self.flow.may_send()
+        self.flow.may_send() && !self.refused
     }
 
     /// Credits that the producer holds; 0 under signals.

@@ -260,6 +260,19 @@ fn g14_hybrid_mode_takes_a_burst_after_the_xoff() {
 }
 
 #[test]
+fn a_producer_with_credits_that_meets_a_bound_waits_until_something_has_left() {
+    for flow in [FlowMode::Credit, FlowMode::Hybrid] {
+        let mut edge = edge(EdgeSettings { flow, ..settings(Strategy::Block) });
+        let large = |item| Offer { size: 600, ..offer(item, 0, 0) };
+        assert_eq!([edge.offer(large(0)), edge.offer(large(1))], [Put::Queued, Put::Refused]);
+        assert!(edge.credits() > 0 && !edge.flowing());
+        edge.get();
+        assert!(edge.flowing());
+        assert_eq!(edge.offer(large(1)), Put::Queued);
+    }
+}
+
+#[test]
 fn w01_w07_wrong_settings_are_named() {
     let with = |bounds| EdgeSettings::data(Strategy::Block, bounds);
     let telemetry = EdgeSettings { lane: Lane::Telemetry, ..with(BOUNDS) };

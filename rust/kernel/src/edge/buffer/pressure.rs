@@ -45,12 +45,14 @@ impl<T> EdgeBuffer<T> {
                 let since_us = *self.refused_since_us.get_or_insert(self.now_us);
                 let patience_us = self.settings.bounds.max_block_ms.map_or(u64::MAX, |ms| ms * 1000);
                 if self.now_us - since_us < patience_us {
+                    self.refused = true;
                     return Put::Refused;
                 }
                 self.shed_arriving(&offer, sequence, Reason::QueuePressureDrop)
             }
             Strategy::NonBlockingPriority => {
                 self.press(offer.turn);
+                self.refused = true;
                 Put::Refused
             }
             Strategy::Merge if self.can_merge(&offer) => self.merge(offer, sequence),
