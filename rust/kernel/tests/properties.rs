@@ -30,6 +30,15 @@ fn operation() -> impl Strategy<Value = Operation> {
             turn, epoch, sequence
         }),
         1 => Just(Operation::Provider),
+        1 => (0u64..5).prop_map(Operation::RoutingView),
+        1 => (-1i64..5).prop_map(Operation::Ingress),
+        1 => (0usize..4, 0u32..4).prop_map(|(scope, target)| Operation::CancelWithin { scope, target }),
+        1 => (0usize..5, 0u64..5).prop_map(|(step, epoch)| Operation::Migration { step, epoch }),
+        3 => (1usize..3).prop_map(Operation::Invoke),
+        3 => (0usize..6, any::<bool>(), 0u64..2_000_000).prop_map(|(class, retryable, idle_us)| {
+            Operation::Attempt { class, retryable, idle_us }
+        }),
+        2 => Just(Operation::HandOn),
         1 => Just(Operation::Drain),
     ]
 }

@@ -121,6 +121,12 @@ impl SessionKernel {
         (verdict, view)
     }
 
+    /// Epoch of the routing view.
+    #[must_use]
+    pub const fn view(&self) -> u64 {
+        self.authority.view()
+    }
+
     pub(super) fn routing_view(&mut self, epoch: u64) {
         let name = if self.authority.route(epoch) { Marker::ViewSupersedes } else { Marker::ViewRefreshed };
         self.marker(Class::Baseline, self.open_turn(), name, epoch);

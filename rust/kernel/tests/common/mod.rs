@@ -2,12 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rspp_kernel::authority::Ingress;
+use rspp_kernel::cancellation::CancelScope;
 use rspp_kernel::effect::{Effect, TurnOutcome};
 use rspp_kernel::event::EventScope;
 use rspp_kernel::fence::Verdict;
 use rspp_kernel::input::{
     CancelSignal, ConnectionState, Event, Input, Modality, PlaybackEvent, ProviderOutcome, Transcript,
 };
+use rspp_kernel::invocation::outcome::Ending;
+use rspp_kernel::invocation::policy::InvocationPolicy;
+use rspp_kernel::invocation::MAX_LIVE;
+use rspp_kernel::migration::Step;
 use rspp_kernel::plan::PlanTemplate;
 use rspp_kernel::policy::TurnPolicy;
 use rspp_kernel::session::{SessionKernel, Settings};
@@ -35,6 +41,13 @@ pub(crate) enum Operation {
     Connection(usize),
     StrayFrame { turn: u32, epoch: u64, sequence: u64 },
     Provider,
+    RoutingView(u64),
+    Ingress(i64),
+    CancelWithin { scope: usize, target: u32 },
+    Migration { step: usize, epoch: u64 },
+    Invoke(usize),
+    Attempt { class: usize, retryable: bool, idle_us: u64 },
+    HandOn,
     Drain,
 }
 
@@ -57,6 +70,8 @@ pub(crate) struct Model {
     now_us: u64,
     deadline_us: Option<u64>,
     epoch: u64,
+    view: u64,
+    invocations: Vec<u32>,
     sequence: BTreeMap<u32, u64>,
     seen: Seen,
     transcript: Vec<String>,
@@ -76,11 +91,16 @@ impl Model {
             wall_clock_ms: 1_700_000_000_000,
             evidence_capacity: 256,
         };
+        let mut kernel = SessionKernel::new(settings);
+        let providers = [(Modality::Llm, "one"), (Modality::Llm, "two"), (Modality::Tts, "voice")];
+        kernel.use_providers(InvocationPolicy::default(), &providers);
         Self {
-            kernel: SessionKernel::new(settings),
+            kernel,
             now_us: 5_000_000,
             deadline_us: None,
             epoch: 0,
+            view: 0,
+            invocations: Vec::new(),
             sequence: BTreeMap::new(),
             seen: Seen::default(),
             transcript: Vec::new(),
@@ -164,6 +184,46 @@ impl Model {
             Operation::Provider => {
                 self.kernel.provider_outcome(self.now_us, 1, Modality::Llm, ProviderOutcome::Success, 7);
             }
+            Operation::RoutingView(epoch) => {
+                // What is due anyway comes first, so that only the view can be to blame.
+                self.step(Event::Tick);
+                let before = self.kernel.turn();
+                self.view = self.view.max(epoch);
+                self.step(Event::RoutingView { epoch });
+                assert_eq!(self.kernel.turn(), before, "A5");
+            }
+            Operation::Ingress(carrier) => {
+                let (verdict, _) = self.kernel.ingress(self.now_us, Some(carrier));
+                let own = i64::try_from(self.kernel.epoch()) == Ok(carrier);
+                assert!(verdict != Ingress::Accepted || own, "{verdict:?}");
+                assert!(self.kernel.drained() || self.kernel.turn_state() == state_before, "A5, A8");
+            }
+            Operation::CancelWithin { scope, target } => {
+                self.step(Event::CancelWithin { scope: CancelScope::ALL[scope], target });
+            }
+            Operation::Migration { step, epoch } => {
+                let step = Step::ALL[step];
+                self.step(Event::Migration { step, epoch });
+                // The view moves only if the step was taken, which shows in a drain or not at all.
+                self.view = self.view.max(self.kernel.view());
+            }
+            Operation::Invoke(modality) => {
+                let turn = self.kernel.turn();
+                if let Ok(attempt) = self.kernel.invoke(self.now_us, turn, Modality::ALL[modality]) {
+                    assert!(!self.kernel.drained() && attempt.attempt == 1);
+                    self.invocations.push(attempt.invocation);
+                    assert!(self.invocations.len() <= MAX_LIVE);
+                }
+            }
+            Operation::Attempt { class, retryable, idle_us } => {
+                self.finish_attempt(class, retryable, idle_us)
+            }
+            Operation::HandOn => {
+                if let Some(&invocation) = self.invocations.last() {
+                    let open = self.kernel.output_handed_on(self.now_us, invocation);
+                    assert!(!open || !self.kernel.drained() || self.kernel.turn() == 0);
+                }
+            }
             Operation::Drain => self.drain(40),
         }
         assert_eq!(self.kernel.turn(), self.open_as_told(), "effects tell which turn is open");
@@ -178,6 +238,16 @@ impl Model {
             return 0;
         }
         self.seen.open.unwrap_or(0)
+    }
+
+    fn finish_attempt(&mut self, class: usize, retryable: bool, idle_us: u64) {
+        let Some(invocation) = self.invocations.pop() else { return };
+        let ending = Ending::new(ProviderOutcome::ALL[class], None, retryable, None);
+        if let Some(next) = self.kernel.attempt_finished(self.now_us, invocation, ending, idle_us) {
+            assert_eq!(next.invocation, invocation);
+            assert!(next.attempt <= 2 && next.candidate < 2);
+            self.invocations.push(invocation);
+        }
     }
 
     fn tick_when_due(&mut self) {
@@ -202,7 +272,8 @@ impl Model {
             self.transcript.push(format!("{} {effect:?}", self.now_us));
         }
         if let Event::Lease { epoch, deadline_us } = event {
-            if !self.kernel.drained() && epoch == self.kernel.epoch() {
+            if !self.kernel.drained() && epoch == self.kernel.epoch() && epoch >= self.view {
+                self.view = epoch;
                 let kept = if epoch == self.epoch { self.deadline_us } else { None };
                 self.deadline_us = Some(kept.map_or(deadline_us, |kept| kept.max(deadline_us)));
             }
@@ -283,6 +354,7 @@ impl Model {
             assert!(self.deadline_us.is_none_or(|deadline| self.now_us < deadline), "passed late");
             assert!(!self.seen.ended.contains(&turn) && self.seen.open == Some(turn), "passed a fence");
             assert!(!self.seen.held && self.seen.left == 0 && epoch == self.kernel.epoch());
+            assert!(epoch >= self.view, "passed below the routing view");
             assert!(sequence >= *self.sequence.get(&turn).unwrap_or(&0));
             self.sequence.insert(turn, sequence + 1);
         }
@@ -311,7 +383,8 @@ impl Model {
                 let turn = text(&decision["turn_id"]);
                 assert!(decision["scope"] != "turn" || !turn.is_empty(), "A7");
                 let stale = decision["outcome_kind"] == "stale_epoch_reject";
-                assert!(!stale || decision["phase"] == "scheduling_point", "A6");
+                let before = decision["phase"] == "pre_turn" && decision["scope"] == "turn";
+                assert!(!stale || before || decision["phase"] == "scheduling_point", "A6");
                 if decision["outcome_kind"] == "admit" {
                     admitted.insert(turn);
                 }
