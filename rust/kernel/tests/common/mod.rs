@@ -216,7 +216,7 @@ impl Model {
                 }
             }
             Operation::Attempt { class, retryable, idle_us } => {
-                self.finish_attempt(class, retryable, idle_us)
+                self.finish_attempt(class, retryable, idle_us);
             }
             Operation::HandOn => {
                 if let Some(&invocation) = self.invocations.last() {
