@@ -147,7 +147,7 @@ def test_g24_capacity_is_counted_not_told() -> None:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_f1_overload_sheds_telemetry_first_then_the_greedy_and_never_control(point: str) -> None:
+def test_overload_sheds_telemetry_first_then_the_greedy_and_never_control(point: str) -> None:
     admission = make_admission()
     greedy = [admission.ask(0, point, DATA, "greedy").outcome for _ in range(4)]
     assert greedy == ["admit", "admit", "admit", "shed"]

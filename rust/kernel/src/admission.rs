@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn f1_under_pressure_a_key_keeps_its_share_and_no_more() {
+    fn under_pressure_a_key_keeps_its_share_and_no_more() {
         let mut admission = admission();
         assert_eq!([0; 3].map(|_| data(&mut admission, "greedy")), [Outcome::Admit; 3]);
         assert_eq!(data(&mut admission, "greedy"), Outcome::Shed);
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn f1_telemetry_goes_first_and_control_never() {
+    fn telemetry_goes_first_and_control_never() {
         for point in [Point::EdgeEnqueue, Point::EdgeDequeue, Point::NodeDispatch] {
             let mut admission = admission();
             let mut ask = |lane, key| admission.ask(0, point, lane, key, false).decision.outcome;

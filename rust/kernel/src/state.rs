@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn f8_a_failover_keeps_what_is_durable_and_nothing_hot() {
+    fn a_failover_keeps_what_is_durable_and_nothing_hot() {
         let after = full().failover();
         let kept: Vec<_> =
             StateClass::ALL.iter().filter(|class| after.get(TURN, **class, "key").is_some()).collect();

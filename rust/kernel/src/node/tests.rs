@@ -76,7 +76,7 @@ fn g13_a_failure_within_the_budget_takes_the_way_out_that_is_allowed() {
 }
 
 #[test]
-fn f2_a_timeout_warns_exhausts_and_then_takes_the_way_out() {
+fn a_timeout_warns_exhausts_and_then_takes_the_way_out() {
     let mut host = host(Responsiveness::Cooperative, false, false);
     assert_eq!(host.due_us(), Some(1_200_000));
     assert_eq!(host.tick(1_200_000), [HostEffect::Emit(Signal::BudgetWarning, Reason::BudgetWarning)]);
