@@ -423,8 +423,11 @@ class SessionKernel:
     def playback(self, now_us: int, turn: int, event: str, samples: int) -> Sequence[Effect]:
         """Report delivery: ``started``, ``completed`` or ``cancelled`` with samples heard of the turn."""
     def connection(self, now_us: int, state: str, reason: str) -> Sequence[Effect]:
-        """Report ``connected``, ``reconnecting``, ``disconnected``, ``ended``, ``silence``, ``stall``
-        or ``muted``."""
+        """Report a connection signal.
+
+        ``state`` is ``connected``, ``reconnecting``, ``disconnected``, ``ended``, ``silence``, ``stall`` or
+        ``muted``.
+        """
     def provider_outcome(self, now_us: int, turn: int, modality: str, outcome: str, latency_us: int) -> None:
         """Record one provider invocation: modality stt, llm or tts; outcome class of the contract."""
     def cancel_within(self, now_us: int, scope: str, target: int) -> Sequence[Effect]:
@@ -435,8 +438,10 @@ class SessionKernel:
     def routing_view(self, now_us: int, epoch: int) -> Sequence[Effect]:
         """The routing view was refreshed; a higher epoch than the lease's closes the gate."""
     def migration(self, now_us: int, step: str, epoch: int) -> Sequence[Effect]:
-        """Take one step of a migration: ``rotated``, ``started``, ``reattached``, ``finished`` or
-        ``handed_off``."""
+        """Take one step of a migration.
+
+        ``step`` is ``rotated``, ``started``, ``reattached``, ``finished`` or ``handed_off``.
+        """
     def ingress(self, now_us: int, carrier_epoch: int | None) -> tuple[str, int]:
         """May an event from outside come in? Returns the verdict and the epoch of the routing view.
 
