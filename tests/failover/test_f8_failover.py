@@ -1,0 +1,152 @@
+"""F8: another runtime takes the call over, and a call moves to another placement."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from rspp._kernel import STALE_EPOCH
+from rspp.authority.store import TTL_MS
+from rspp.contracts.validation import check_stream
+from rspp.session.virtual_time import VirtualClock, run_virtual
+from tests.failover.faults import ASK, FaultCall, FaultStore, fault_after
+
+START_MS = 1_000_000
+"""When virtual time begins."""
+
+
+class TwoRuntimes:
+    """The first runtime loses its store as it speaks; the second waits for the lease and takes over."""
+
+    def __init__(self) -> None:
+        self.first = FaultCall(fault_after(9_000))
+        self.second = FaultCall(
+            ({"do": "pause", "ms": 3_500}, *ASK, {"do": "pause", "ms": 2_000}, {"do": "hang_up"})
+        )
+        self.taken_ms = 0
+
+    def hold(self) -> TwoRuntimes:
+        run_virtual(self._hold())
+        return self
+
+    async def _hold(self) -> None:
+        clock = VirtualClock()
+        store = FaultStore(":memory:", clock, boot_id="here")
+        beyond = FaultStore(":memory:", clock, boot_id="here")
+        beyond._connection, own = store._connection, beyond._connection
+        self.first.clock = self.second.clock = clock
+        self.first.store, self.second.store = store, beyond
+        self.first.caller.on_fault(lambda: setattr(store, "partitioned", True))
+        try:
+            await asyncio.gather(self.first.run("first"), self._take_over(clock))
+        finally:
+            beyond._connection = own
+            beyond.close()
+            store.close()
+
+    async def _take_over(self, clock: VirtualClock) -> None:
+        await asyncio.sleep(0.1)
+        while not self.second.store.orphans():  # noqa: ASYNC110 - a standby looks, nobody tells it
+            await asyncio.sleep(0.1)
+        self.taken_ms = clock.now_us() // 1000 - START_MS
+        await self.second.run("second", resumed=True)
+
+
+@pytest.fixture(scope="module")
+def runtimes() -> TwoRuntimes:
+    return TwoRuntimes().hold()
+
+
+@pytest.mark.conformance("AE-003")
+def test_f8_the_old_placement_is_silent_before_the_new_one_speaks(runtimes: TwoRuntimes) -> None:
+    audible = np.flatnonzero(runtimes.first.caller.heard)
+    last_ms = int(audible[-1]) // 24
+    assert last_ms < runtimes.taken_ms
+    first_ms = runtimes.taken_ms + int(np.flatnonzero(runtimes.second.caller.heard)[0]) // 24
+    assert last_ms < first_ms <= last_ms + TTL_MS + 2_000
+    assert runtimes.first.session.reason == "lease_expired"
+
+
+def test_f8_the_old_one_drains_aborts_and_closes(runtimes: TwoRuntimes) -> None:
+    runtimes.first.check()
+    assert runtimes.first.ending(1) == ["abort", "close"]
+    assert runtimes.first.signals("deauthorized_drain", "abort") == [
+        ("deauthorized_drain", "authority_revoked_in_turn"),
+        ("abort", "authority_loss"),
+    ]
+    assert runtimes.first.transport.left == 1
+
+
+def test_f8_the_new_one_says_so_and_goes_on_under_a_higher_epoch(runtimes: TwoRuntimes) -> None:
+    runtimes.second.check()
+    assert runtimes.second.lease.epoch == runtimes.first.lease.epoch + 1
+    assert runtimes.second.lease.resumed
+    told = [text for of_caller, text in runtimes.second.caller.transcripts if not of_caller]
+    assert told[0] == "Sorry, I lost you."
+    assert [text for of_caller, text in runtimes.second.caller.transcripts if of_caller] == [ASK[1]["text"]]
+
+
+def test_f8_one_recording_of_both_keeps_every_rule(runtimes: TwoRuntimes) -> None:
+    lines = [*runtimes.first.timeline.lines, *runtimes.second.timeline.lines]
+    assert check_stream(iter(lines)).faults == []
+    ids = [
+        record["event"]["event_id"]
+        for call in (runtimes.first, runtimes.second)
+        for record in call.records
+        if record["kind"] == "signal"
+    ]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.conformance("AE-003")
+def test_f8_what_the_old_placement_still_sends_is_refused_by_the_new() -> None:
+    refused = FaultCall(fault_after(12_000))
+    verdicts: list[object] = []
+
+    def stale() -> None:
+        refused.session._perform(refused.session.kernel.lease(refused.session._step_time(), 2, 2**50))
+        now = refused.clock.now_us()
+        verdicts.extend([refused.session.kernel.frame(now, 1, 1, 10**6, 480)])
+        verdicts.append(refused.session.kernel.ingress(now, 1)[0])
+
+    refused.caller.on_fault(stale)
+    refused.hold().check()
+    assert verdicts == [STALE_EPOCH, "stale"]
+    assert refused.decisions("stale_epoch_reject")[0]["scope"] == "node_dispatch"
+
+
+def move(call: FaultCall, *steps: str) -> None:
+    session = call.session
+    for step in steps:
+        session._perform(session.kernel.migration(session._step_time(), step, 2))
+
+
+def test_f8_a_migration_drains_the_old_placement_in_order() -> None:
+    call = FaultCall(fault_after(4_000))
+    call.caller.on_fault(lambda: move(call, "rotated", "started"))
+    call.hold().check()
+    moments = ("lease_rotated", "migration_start", "deauthorized_drain", "abort", "close")
+    assert call.signals(*moments) == [
+        ("lease_rotated", "authority_epoch_rotation"),
+        ("migration_start", "region_failover_start"),
+        ("deauthorized_drain", "authority_revoked_in_turn"),
+        ("abort", "authority_loss"),
+        ("close", ""),
+    ]
+    assert call.transport.left == 1
+    assert call.silent_after(call.caller.begun_ms["fault"])
+
+
+def test_f8_a_migration_goes_on_at_the_new_placement() -> None:
+    call = FaultCall((*ASK, {"do": "pause", "ms": 1_500}, {"do": "hang_up"}), earlier_epochs=1)
+    call.caller.on_step(
+        "question", lambda: move(call, "rotated", "started", "reattached", "finished", "handed_off")
+    )
+    call.hold().check()
+    moments = ("lease_rotated", "migration_start", "migration_finish", "session_handoff")
+    assert [name for name, _ in call.signals(*moments)] == list(moments)
+    assert "state_reattached" in [record["name"] for record in call.records if record["kind"] == "marker"]
+    assert call.lease.epoch == 2
+    assert np.any(call.caller.heard)
