@@ -54,6 +54,8 @@ async def loopback_call(
         from rspp.authority.clock import BootClock
 
         clock, offloader = BootClock(), ThreadOffloader(session_id)
+    # Loading models may take longer than a lease lasts, so it comes before the lease.
+    opened = providers or await open_providers(spec, offloader)
     store = SqliteLeaseStore(":memory:", clock)
     lease = store.acquire(session_id, "loopback", LEASE_MS, {})
     if not isinstance(lease, Lease):
@@ -62,7 +64,7 @@ async def loopback_call(
         session_id=session_id,
         spec=spec,
         transport=LoopbackTransport(caller),
-        providers=providers or await open_providers(spec, offloader),
+        providers=opened,
         store=store,
         lease=lease,
         clock=clock,
