@@ -1,5 +1,7 @@
 //! A runtime's share in one call: the shell around one real kernel, as far as the room can tell.
 
+use rspp_kernel::input::Modality;
+use rspp_kernel::invocation::policy::InvocationPolicy;
 use rspp_kernel::plan::PlanTemplate;
 use rspp_kernel::policy::TurnPolicy;
 use rspp_kernel::session::{SessionKernel, Settings};
@@ -33,6 +35,8 @@ pub(crate) struct Voice {
     pub(crate) frames_left: u32,
     pub(crate) sequence: u64,
     pub(crate) ready: bool,
+    /// The kernel's number of the provider call, 0 when none may be made.
+    pub(crate) invocation: u32,
     pub(crate) started: bool,
     /// Stops for good when this many frames are left.
     pub(crate) stalls_at: Option<u32>,
@@ -79,6 +83,8 @@ pub(crate) struct Agent {
     pub(crate) stuck_until_us: u64,
     pub(crate) pauses: u32,
     pub(crate) shed: u64,
+    /// Its provider fails every other time.
+    pub(crate) bad_provider: bool,
 }
 
 impl Agent {
@@ -116,6 +122,7 @@ impl Agent {
             stuck_until_us: 0,
             pauses,
             shed: 0,
+            bad_provider: false,
         }
     }
 
@@ -148,12 +155,15 @@ pub(crate) fn kernel(rng: &mut Rng, call: CallId, local_us: u64) -> SessionKerne
         ..TurnPolicy::default()
     };
     let plan = PlanTemplate::new("sim@v1", "graph/voice", "simple", r#"{"budgets":{}}"#);
-    SessionKernel::new(Settings {
+    let providers = [(Modality::Llm, "first"), (Modality::Llm, "second"), (Modality::Llm, "third")];
+    let mut kernel = SessionKernel::new(Settings {
         session_id: format!("call-{call}"),
         policy,
         plan: plan.unwrap_or_else(|error| unreachable!("{error:?}")),
         now_us: local_us,
         wall_clock_ms: 1_700_000_000_000,
         evidence_capacity: if rng.one_in(3) { 256 } else { 1024 },
-    })
+    });
+    kernel.use_providers(InvocationPolicy::default(), &providers[..=rng.index(3)]);
+    kernel
 }

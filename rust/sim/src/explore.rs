@@ -29,7 +29,7 @@ macro_rules! operations {
 
 operations! {
     Text, Frame, Finish, Speech, Silence, Words, Sentence, Due,
-    Stop, CancelSession, StopAtDeadline,
+    Stop, CancelSession, StopAtDeadline, FrameAtDeadline,
     Renew, Rotate, StaleLease, LeaseLost, Expire, StaleIngress, ForeignFrame,
     Fail, Invoke, AttemptFails, LateAttempt, LateFinish, LateFrame, LatePlayback,
     Reconnecting, Connected, Ended,
@@ -162,10 +162,18 @@ impl Node {
             Operation::CancelSession => {
                 self.step(Event::CancelWithin { scope: CancelScope::Session, target: 0 })
             }
-            Operation::StopAtDeadline | Operation::Expire if self.deadline_us == u64::MAX => Ok(()),
+            Operation::StopAtDeadline | Operation::FrameAtDeadline | Operation::Expire
+                if self.deadline_us == u64::MAX =>
+            {
+                Ok(())
+            }
             Operation::StopAtDeadline => {
                 self.now_us = self.now_us.max(self.deadline_us);
                 self.step(Event::Cancel { signal: CancelSignal::Stop })
+            }
+            Operation::FrameAtDeadline => {
+                self.now_us = self.now_us.max(self.deadline_us);
+                self.frame(open, self.epoch, self.sequence).map(drop)
             }
             Operation::Expire => {
                 self.now_us = self.now_us.max(self.deadline_us);

@@ -136,7 +136,9 @@ impl World {
             return;
         }
         let kernel = Box::new(agent::kernel(&mut self.rng, ask.call, local_us));
+        let bad_provider = self.chance(8);
         let share = &mut self.agents[agent];
+        share.bad_provider = bad_provider;
         share.kernel = Some(kernel);
         share.phase = Phase::Joining;
         (share.epoch, share.resumed, share.deadline_us) = (epoch, resumed, deadline_us);

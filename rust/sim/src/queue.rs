@@ -44,7 +44,7 @@ pub(crate) enum Event {
     /// A provider fails.
     ProviderFails(AgentId, u32),
     /// A provider that was cancelled goes on all the same.
-    LateOutput(AgentId, u32, u64),
+    LateOutput(AgentId, u32, u64, u32),
     /// A transport event is told once more.
     Repeated(AgentId, u32),
     /// A lease is due for renewal.

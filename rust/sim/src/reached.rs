@@ -27,6 +27,8 @@ places! {
     HoldReleased => "a hold that was released",
     BothHolds => "a hold by the caller's voice and by the connection at once",
     ProviderFailed => "a turn that a provider's failure ended",
+    ProviderSwitched => "a failed provider attempt that another one followed",
+    LateOutputDropped => "provider output after a cancel that was dropped before the gate",
     BudgetExhausted => "a turn that its budget ended",
     FailureNotice => "a notice after a failure",
     TakeoverNotice => "a notice after a takeover",

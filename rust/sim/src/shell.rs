@@ -1,21 +1,16 @@
-//! The shell of each kernel: hears the caller, runs providers that misbehave, plays frames through the
-//! gate, performs effects, and checks with every effect and frame that no rule was broken.
+//! The shell of each kernel: hears the caller, performs effects, and checks with every step and effect
+//! that no rule was broken.
 
 use rspp_kernel::effect::{Effect, Intent, TurnOutcome};
-use rspp_kernel::fence::Verdict;
-use rspp_kernel::input::{
-    ConnectionState, Event as Input, Input as Timed, Modality, PlaybackEvent, ProviderOutcome,
-};
+use rspp_kernel::input::{ConnectionState, Event as Input, Input as Timed, Modality, PlaybackEvent};
 
 use crate::agent::{Phase, Voice};
 use crate::queue::{AgentId, Button, CallId, Event, Heard};
 use crate::reached::Place;
 use crate::world::World;
 
-const FRAME_US: u64 = 20_000;
-const SAMPLES: u64 = 480;
-/// Frames behind the gate: 40 ms.
-const QUEUE: u32 = 2;
+/// A frame of 20 ms at 24 kHz.
+pub(crate) const SAMPLES: u64 = 480;
 const DRAIN_US: u64 = 200_000;
 
 impl World {
@@ -54,7 +49,7 @@ impl World {
         self.plan_tick(agent);
     }
 
-    fn plan_tick(&mut self, agent: AgentId) {
+    pub(crate) fn plan_tick(&mut self, agent: AgentId) {
         let share = &self.agents[agent];
         let Some(due_us) = share.kernel.as_ref().and_then(|kernel| kernel.next_deadline_us()) else { return };
         let at_us = self.workers[share.worker].clock.world_us(due_us).max(self.now_us);
@@ -138,14 +133,28 @@ impl World {
         let frames_left = self.rng.small(20, 350);
         let stalls_at = self.chance(25).then(|| self.rng.small(0, frames_left));
         let share = &mut self.agents[agent];
+        let attempt = share.kernel.as_mut().map(|kernel| kernel.invoke(local_us, turn, Modality::Llm));
+        let invocation = attempt.and_then(Result::ok).map_or(0, |attempt| attempt.invocation);
         share.open = Some(turn);
         share.held = false;
-        share.voice = Some(Voice { turn, frames_left, sequence: 0, ready: false, started: false, stalls_at });
+        share.voice = Some(Voice {
+            turn,
+            frames_left,
+            sequence: 0,
+            ready: false,
+            invocation,
+            started: false,
+            stalls_at,
+        });
         let first_us = self.rng.range(80_000, 1_200_000);
-        if !self.chance(30) {
+        if invocation == 0 {
+            // Every circuit is open.
+            self.plan_in(1_000, Event::ProviderFails(agent, turn));
+        } else if !self.chance(30) {
             self.plan_in(first_us, Event::FirstAudio(agent, turn));
         }
-        if self.chance(20) {
+        let fails_once_in = if self.agents[agent].bad_provider { 2 } else { 12 };
+        if self.chance(fails_once_in) {
             let wait_us = self.rng.range(10_000, 4_000_000);
             self.plan_in(wait_us, Event::ProviderFails(agent, turn));
         }
@@ -165,7 +174,7 @@ impl World {
     fn cancelled(&mut self, agent: AgentId, turn: u32, reason: &str, event: Input<&str>) {
         let share = &mut self.agents[agent];
         share.cancelled = share.cancelled.max(turn);
-        let sequence = share.voice.map_or(0, |voice| voice.sequence);
+        let (sequence, invocation) = share.voice.map_or((0, 0), |voice| (voice.sequence, voice.invocation));
         let speaking = share.held && share.voice.is_some();
         share.clear_queue();
         let (call, worker) = (share.call, share.worker);
@@ -191,9 +200,9 @@ impl World {
         if reason == "authority_loss" && speaking {
             self.agents[agent].barge_in_lost = true;
         }
-        if self.faults && self.rng.one_in(3) {
+        if invocation != 0 {
             let wait_us = self.rng.range(1_000, 400_000);
-            self.plan_in(wait_us, Event::LateOutput(agent, turn, sequence));
+            self.plan_in(wait_us, Event::LateOutput(agent, turn, sequence, invocation));
         }
     }
 
@@ -266,139 +275,6 @@ impl World {
     pub(crate) fn hypothesis(&mut self, agent: AgentId, heard: Heard) {
         if self.agents[agent].phase == Phase::Live {
             self.step(agent, Input::Transcript(heard.into()));
-        }
-    }
-
-    pub(crate) fn first_audio(&mut self, agent: AgentId, turn: u32) {
-        let now_us = self.local_us(agent);
-        let share = &mut self.agents[agent];
-        let Some(voice) = share.voice.as_mut().filter(|voice| voice.turn == turn) else { return };
-        voice.ready = true;
-        if share.phase == Phase::Dead {
-            return;
-        }
-        if let Some(kernel) = share.kernel.as_mut() {
-            kernel.provider_outcome(now_us, turn, Modality::Llm, ProviderOutcome::Success, 1000);
-        }
-        self.play(agent);
-    }
-
-    pub(crate) fn provider_fails(&mut self, agent: AgentId, turn: u32) {
-        if self.agents[agent].phase != Phase::Live {
-            return;
-        }
-        if self.agents[agent].open == Some(turn) {
-            self.hit(Place::ProviderFailed);
-        }
-        self.step(agent, Input::GenerationFailed { turn, reason: "provider_failure" });
-    }
-
-    fn play(&mut self, agent: AgentId) {
-        let share = &mut self.agents[agent];
-        share.pump += 1;
-        let pump = share.pump;
-        self.frame(agent, pump);
-    }
-
-    pub(crate) fn frame(&mut self, agent: AgentId, pump: u32) {
-        let share = &self.agents[agent];
-        let Some(voice) = share.voice.filter(|voice| voice.ready) else { return };
-        let stalled = voice.stalls_at.is_some_and(|at| voice.frames_left <= at);
-        if share.pump != pump || share.phase == Phase::Dead || voice.frames_left == 0 || stalled {
-            return;
-        }
-        if share.queued >= QUEUE {
-            self.plan_in(FRAME_US, Event::Frame(agent, pump));
-            return;
-        }
-        let epoch = share.epoch;
-        match self.offer(agent, voice.turn, epoch, voice.sequence) {
-            Verdict::Pass => {
-                let share = &mut self.agents[agent];
-                share.queued += 1;
-                let (flush, turn) = (share.flush, voice.turn);
-                if let Some(voice) = &mut share.voice {
-                    voice.frames_left -= 1;
-                    voice.sequence += 1;
-                }
-                let finishes = voice.frames_left == 1;
-                self.plan_in(u64::from(QUEUE) * FRAME_US, Event::FrameOut { agent, flush, turn, finishes });
-                self.plan_in(FRAME_US, Event::Frame(agent, pump));
-            }
-            Verdict::Held => self.hit(Place::HeldFrame),
-            Verdict::LeaseExpired => self.hit(Place::GateClosedByFrame),
-            Verdict::Fenced | Verdict::StaleEpoch => {}
-        }
-        self.plan_tick(agent);
-    }
-
-    /// Offers a frame to the gate and holds the verdict against what the world knows.
-    fn offer(&mut self, agent: AgentId, turn: u32, epoch: u64, sequence: u64) -> Verdict {
-        let now_us = self.local_us(agent);
-        let share = &mut self.agents[agent];
-        let Some(kernel) = share.kernel.as_mut() else { return Verdict::Fenced };
-        let verdict = kernel.frame(now_us, turn, epoch, sequence, SAMPLES);
-        if verdict != Verdict::Pass {
-            return verdict;
-        }
-        self.outcome.frames += 1;
-        let share = &self.agents[agent];
-        let caller = &self.callers[share.call];
-        let broken = if now_us >= share.deadline_us {
-            "a frame passed after the deadline"
-        } else if share.open != Some(turn) || turn <= share.cancelled {
-            "a frame passed a fence"
-        } else if share.held {
-            "a frame passed a hold"
-        } else if share.phase != Phase::Live {
-            "a frame passed before the older identities were removed, or after leaving"
-        } else if epoch < self.store.epoch(share.call) && epoch > caller.revoked_epoch {
-            "a frame passed although the store had given the call to another"
-        } else {
-            return verdict;
-        };
-        self.never(format!("agent {agent}, epoch {epoch}, turn {turn}: {broken}"));
-        verdict
-    }
-
-    /// A provider that was cancelled goes on: none of it may leave.
-    pub(crate) fn late_output(&mut self, agent: AgentId, turn: u32, sequence: u64) {
-        if self.agents[agent].phase == Phase::Dead {
-            return;
-        }
-        let epoch = self.agents[agent].epoch;
-        if self.offer(agent, turn, epoch, sequence) == Verdict::Fenced {
-            self.hit(Place::LateFrameFenced);
-        }
-        self.plan_tick(agent);
-    }
-
-    pub(crate) fn frame_out(&mut self, agent: AgentId, flush: u32, turn: u32, finishes: bool) {
-        let share = &mut self.agents[agent];
-        if share.flush != flush || share.phase == Phase::Dead {
-            return;
-        }
-        share.queued -= 1;
-        if turn <= share.cancelled {
-            self.never(format!("agent {agent}: a frame of turn {turn} left after its fence"));
-            return;
-        }
-        let (call, epoch) = (share.call, share.epoch);
-        let first = share.voice.as_mut().is_some_and(|voice| !std::mem::replace(&mut voice.started, true));
-        let reaches = self.workers[share.worker].reaches_room && !self.callers[call].reconnecting;
-        if share.in_room && reaches {
-            let wait_us = self.rng.range(8_000, if self.faults { 120_000 } else { 40_000 });
-            let sent_us = self.now_us;
-            self.plan_in(wait_us, Event::Heard { call, epoch, sent_us });
-        }
-        if first {
-            self.step(agent, Input::Playback { turn, event: PlaybackEvent::Started, samples: SAMPLES });
-            if self.chance(20) {
-                self.plan_in(50_000, Event::Repeated(agent, turn));
-            }
-        }
-        if finishes && self.agents[agent].open == Some(turn) {
-            self.step(agent, Input::GenerationFinished { turn });
         }
     }
 

@@ -16,8 +16,9 @@ const WORKERS: usize = 3;
 const CALLS: usize = 6;
 /// When the faults stop.
 pub(crate) const HEAL_US: u64 = 480_000_000;
-/// After the faults stop each call settles, then its caller asks one question, then hangs up.
-pub(crate) const QUESTION_US: u64 = HEAL_US + 20_000_000;
+/// After the faults stop each call settles, circuits included, which rest for a minute at most; then its
+/// caller asks one question, then hangs up.
+pub(crate) const QUESTION_US: u64 = HEAL_US + 70_000_000;
 /// Every caller has been answered by then.
 pub(crate) const HANG_UP_US: u64 = QUESTION_US + 20_000_000;
 /// Every turn has closed and every lease is back by then.
@@ -177,7 +178,9 @@ impl World {
             Event::Hypothesis(agent, heard) => self.hypothesis(agent, heard),
             Event::FirstAudio(agent, turn) => self.first_audio(agent, turn),
             Event::ProviderFails(agent, turn) => self.provider_fails(agent, turn),
-            Event::LateOutput(agent, turn, sequence) => self.late_output(agent, turn, sequence),
+            Event::LateOutput(agent, turn, sequence, invocation) => {
+                self.late_output(agent, turn, sequence, invocation);
+            }
             Event::Repeated(agent, turn) => self.repeated(agent, turn),
             Event::Renew(agent) => self.renew(agent),
             Event::AskTimeout(agent, number) => self.ask_timeout(agent, number),
