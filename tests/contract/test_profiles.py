@@ -265,3 +265,9 @@ def test_every_example_is_valid_and_points_to_its_schema(name: str) -> None:
         assert load_profile(file).name == name.removesuffix(".profile.yaml")
     else:
         assert compile_pipeline(load_pipeline(file)).known()
+
+
+def test_a_profile_sets_the_flow_of_data_edges_and_leaves_control_to_signals() -> None:
+    spec = parse_pipeline(text_of({"flow_control": {"mode_by_lane": {"DataLane": "hybrid"}}}), "f.yaml")
+    modes = {edge.id: edge.flow_control for edge in compile_pipeline(spec).known().edges}
+    assert (modes["stt->turn"], modes["vad->turn"], modes["tts->playout"]) == ("hybrid", "signal", "signal")
