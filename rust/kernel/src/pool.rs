@@ -243,6 +243,16 @@ mod tests {
     }
 
     #[test]
+    fn nobody_overtakes_a_task_that_waits_in_the_same_lane() {
+        let mut pool = ExecutionPool::new(1, 4);
+        pool.submit(0, task(1, Lane::Data));
+        pool.submit(0, task(2, Lane::Data));
+        pool.finish(5, 1);
+        assert_eq!(pool.submit(6, task(3, Lane::Data)), Placement::Queued { ahead: 1, displaced: None });
+        assert_eq!(pool.next(7), Some(Next::Run { id: 2, queue_us: 7 }));
+    }
+
+    #[test]
     fn control_runs_beside_a_full_pool_and_takes_the_place_of_telemetry() {
         let mut pool = ExecutionPool::new(1, 2);
         assert_eq!(pool.submit(0, task(1, Lane::Data)), Placement::Slot);

@@ -158,6 +158,9 @@ mod tests {
         flow.spend();
         assert!(!flow.admits() && !flow.may_send());
         assert_eq!(flow.relieve(6, 3, true), Change { xon: true, granted: 2 });
-        assert!(flow.may_send());
+        assert!(flow.may_send() && flow.stop());
+        flow.spend();
+        assert_eq!(flow.relieve(6, 3, true), Change { xon: true, granted: 1 });
+        assert_eq!(flow.credits(), 2);
     }
 }

@@ -131,8 +131,16 @@ fn ml002_a_merged_item_names_all_its_parts_and_its_number_of_parts_is_bounded() 
     }
     assert_eq!(edge.iter().count(), 3 + MAX_PARTS);
     assert_eq!(edge.shed(), 1000 - 3 - MAX_PARTS as u64);
-    edge.offer(Offer::new(1, 2, 0, 0));
-    assert_eq!(edge.len(), 4, "items of two turns never merge");
+}
+
+#[test]
+fn items_of_two_turns_never_merge() {
+    let mut edge = edge(settings(Strategy::Merge));
+    for item in 0..4 {
+        edge.offer(offer(item, 0, 0));
+    }
+    assert_eq!(edge.offer(Offer { turn: 2, ..offer(4, 0, 0) }), Put::Shed);
+    assert_eq!(edge.offer(offer(5, 0, 0)), Put::Merged);
 }
 
 #[test]
