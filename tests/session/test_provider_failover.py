@@ -213,6 +213,15 @@ def test_g_06_each_attempt_is_told_and_the_total_covers_them_all() -> None:
     assert total == 500_000
 
 
+def test_g_06_time_that_a_responder_waits_for_the_speech_is_not_its_latency() -> None:
+    call = world(hang_up_ms=12_000)
+    call.responder.delay_s = 0.2
+    call.responder._reply = lambda history: 4 * "one two three four five six seven eight. "
+    call.hold()
+    told = next(record for record in records(call, "provider_attempt") if record["modality"] == "llm")
+    assert (told["outcome"], told["attempt_latency_us"]) == ("success", 200_000)
+
+
 def test_cf_004_a_cancelled_call_of_a_provider_leaves_its_markers() -> None:
     call = world(failure_notice="")
     call.responder.delay_s = 3.0
