@@ -5,7 +5,7 @@ use rspp_kernel::input::{ConnectionState, Event as Input};
 use crate::agent::Phase;
 use crate::queue::{CallId, Event, Reach, WorkerId};
 use crate::reached::Place;
-use crate::world::{World, GIVE_UP_US, HANG_UP_US, QUESTION_US};
+use crate::world::{World, GIVE_UP_US, HANG_UP_US, QUESTION_US, REJOIN_US};
 
 impl World {
     /// Once in so many times, as long as there are faults.
@@ -108,7 +108,9 @@ impl World {
         let paused_us = host.paused_us;
         self.back(worker, paused_us);
         for event in std::mem::take(&mut self.workers[worker].deferred) {
-            self.queue.plan(now_us, event);
+            // A reconnection that was under way begins anew: its server has given it up meanwhile.
+            let again = matches!(event, Event::SdkRejoins(_));
+            self.queue.plan(if again { now_us + REJOIN_US } else { now_us }, event);
         }
         self.tell_missed(worker);
     }
@@ -124,7 +126,7 @@ impl World {
             let entered = matches!(share.phase, Phase::Removing | Phase::Live);
             if share.worker == worker && entered {
                 share.in_room = false;
-                self.plan_in(200_000, Event::SdkRejoins(agent));
+                self.plan_in(REJOIN_US, Event::SdkRejoins(agent));
             }
         }
     }
