@@ -430,6 +430,11 @@ class SessionKernel:
         """
     def provider_outcome(self, now_us: int, turn: int, modality: str, outcome: str, latency_us: int) -> None:
         """Record one provider invocation: modality stt, llm or tts; outcome class of the contract."""
+    def edge_decisions(self, now_us: int, edge: EdgeBuffer[Any]) -> list[dict[str, Any]]:
+        """Record what ``edge`` decided since the last call as control signals of the session.
+
+        Returns their fields, as ``EdgeBuffer.poll_signals`` does.
+        """
     def cancel_within(self, now_us: int, scope: str, target: int) -> Sequence[Effect]:
         """Cancel a ``session``, ``turn``, ``node`` or ``provider_invocation``.
 

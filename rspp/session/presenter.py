@@ -31,7 +31,7 @@ class Presenter:
 
     def __init__(self, transport: Transport, edge: EdgeBuffer[Update], clock: Clock) -> None:
         self._transport = transport
-        self._edge = edge
+        self.edge = edge
         self._clock = clock
         self._wake = asyncio.Event()
 
@@ -47,13 +47,13 @@ class Presenter:
         )
 
     def _put(self, update: Callable[[], Awaitable[None]], size: int) -> None:
-        if self._edge.put(update, 0, 0, size, self._clock.now_us()):
+        if self.edge.put(update, 0, 0, size, self._clock.now_us()):
             self._wake.set()
 
     async def run(self) -> None:
         """Deliver updates until cancelled."""
         while True:
-            update = self._edge.get(self._clock.now_us())
+            update = self.edge.get(self._clock.now_us())
             if update is None:
                 self._wake.clear()
                 await self._wake.wait()

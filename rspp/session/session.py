@@ -259,6 +259,7 @@ class Session:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._watcher.release()
         await self._providers.close()
+        self._record_edges()
         self._drain_evidence()
 
     # ------------------------------------------------------------------ from the transport
@@ -577,8 +578,16 @@ class Session:
             now = self._clock.now_us()
             if now - self._pressure_us >= PRESSURE_INTERVAL_US:
                 self._pressure_us = now
-                self._record(kind="pressure", **pressure_of(self._playout.edge))
+                self._record_edges()
             self._drain_evidence()
+
+    def _record_edges(self) -> None:
+        """Record what the edges decided; of the speech edge also what waits on it."""
+        now = self._clock.now_us()
+        speech = self._playout.edge
+        decided = self.kernel.edge_decisions(now, speech)
+        self.kernel.edge_decisions(now, self._presenter.edge)
+        self._record(kind="pressure", **pressure_of(speech, decided))
 
     def _drain_evidence(self) -> None:
         while True:

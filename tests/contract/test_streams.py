@@ -45,6 +45,9 @@ EMITTED = {
     "lease_issued",
     "connected",
     "ended",
+    "watermark",
+    "flow_xoff",
+    "flow_xon",
 }
 
 Record = dict[str, Any]

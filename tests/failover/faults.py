@@ -347,7 +347,7 @@ class FaultCall:
                 assert marks.index("cancel_accepted") < marks.index("fence_applied")
         return self
 
-    def silent_after(self, ms: int, *, within_ms: int = 60) -> bool:
+    def silent_after(self, ms: int, *, within_ms: int = 20) -> bool:
         """Whether nothing was heard from ``within_ms`` after ``ms`` on."""
         return not np.any(self.caller.heard_after(ms + within_ms))
 

@@ -32,6 +32,17 @@ pub(crate) fn choose<T: Copy>(field: &str, value: &str, names: &[&str], all: &[T
     })
 }
 
+impl EdgeBuffer {
+    pub(crate) fn take_notice(&mut self) -> Option<Notice> {
+        self.inner.take_notice()
+    }
+
+    /// Id of the edge, lane of its items, domain that its losses break.
+    pub(crate) fn names(&self) -> (&str, Lane, &str) {
+        (&self.edge_id, self.inner.settings().lane, &self.sync_domain)
+    }
+}
+
 #[pymethods]
 impl EdgeBuffer {
     #[new]

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use rspp_kernel::cancellation::CancelScope;
 use rspp_kernel::evidence::ring;
 use rspp_kernel::fence::Verdict;
@@ -14,6 +14,7 @@ use rspp_kernel::migration::Step;
 use rspp_kernel::reason::Reason;
 use rspp_kernel::session as kernel;
 
+use crate::edge::{fields, EdgeBuffer};
 use crate::effects;
 use crate::policy::{choice, PlanTemplate, ProviderPolicy, TurnPolicy};
 
@@ -230,6 +231,22 @@ impl SessionKernel {
         let outcome = choice("outcome", outcome, ProviderOutcome::parse(outcome), &names)?;
         self.inner.provider_outcome(now_us, turn, modality, outcome, latency_us);
         Ok(())
+    }
+
+    /// Record what an edge decided since the last call, as control signals; returns their fields.
+    fn edge_decisions<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        edge: &mut EdgeBuffer,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let mut told = Vec::new();
+        while let Some(notice) = edge.take_notice() {
+            let (edge_id, lane, domain) = edge.names();
+            self.inner.edge_decided(now_us, edge_id, lane, domain, &notice);
+            told.push(fields(py, &notice, edge_id, lane, domain)?);
+        }
+        Ok(told)
     }
 
     /// Cancel something other than the running turn.

@@ -30,6 +30,10 @@ struct Session {
     /// Runtimes that were taken over, by their last epoch; one that was only paused still drains.
     earlier: BTreeMap<i128, Writer>,
     stopped_flows: BTreeSet<(String, String)>,
+    /// Epoch of the latest of their signals.
+    flow_epoch: i128,
+    /// Of the stopped ones, those that stood still when the epoch rose and were not told of since.
+    earlier_flows: BTreeSet<(String, String)>,
 }
 
 /// Checks documents in the order of their recording.
@@ -257,10 +261,19 @@ impl Session {
             node.text("edge_id").unwrap_or_default().to_owned(),
             node.text("target_lane").unwrap_or_default().to_owned(),
         );
+        if !matches!(signal, Signal::FlowXoff | Signal::FlowXon) {
+            return Ok(());
+        }
+        let epoch = node.integer("authority_epoch").unwrap_or(self.flow_epoch);
+        if epoch > self.flow_epoch {
+            // The edges of a new runtime are empty, whatever stood still in the old one.
+            self.flow_epoch = epoch;
+            self.earlier_flows.clone_from(&self.stopped_flows);
+        }
+        let from_earlier = self.earlier_flows.remove(&edge);
         let fine = match signal {
-            Signal::FlowXoff => self.stopped_flows.insert(edge),
-            Signal::FlowXon => self.stopped_flows.remove(&edge),
-            _ => true,
+            Signal::FlowXoff => self.stopped_flows.insert(edge) || from_earlier,
+            _ => self.stopped_flows.remove(&edge),
         };
         if fine {
             return Ok(());

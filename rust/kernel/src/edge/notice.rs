@@ -41,41 +41,61 @@ pub struct Notice {
     pub what: What,
 }
 
-impl Notice {
+impl What {
     /// The control signal that tells of it.
     #[must_use]
-    pub const fn signal(&self) -> Signal {
-        match self.what {
-            What::Watermark(_) => Signal::Watermark,
-            What::FlowXoff => Signal::FlowXoff,
-            What::FlowXon => Signal::FlowXon,
-            What::CreditGrant(_) => Signal::CreditGrant,
-            What::DropNotice { .. } => Signal::DropNotice,
-            What::Discontinuity(_) => Signal::Discontinuity,
+    pub const fn signal(self) -> Signal {
+        match self {
+            Self::Watermark(_) => Signal::Watermark,
+            Self::FlowXoff => Signal::FlowXoff,
+            Self::FlowXon => Signal::FlowXon,
+            Self::CreditGrant(_) => Signal::CreditGrant,
+            Self::DropNotice { .. } => Signal::DropNotice,
+            Self::Discontinuity(_) => Signal::Discontinuity,
         }
     }
 
     /// Who emits that signal.
     #[must_use]
-    pub const fn emitter(&self) -> Emitter {
-        match self.what {
-            What::Watermark(_) => Emitter::Rk13,
-            What::FlowXoff | What::FlowXon | What::CreditGrant(_) => Emitter::Rk14,
-            What::DropNotice { .. } => Emitter::Rk12,
-            What::Discontinuity(_) => Emitter::Rk15,
+    pub const fn emitter(self) -> Emitter {
+        match self {
+            Self::Watermark(_) => Emitter::Rk13,
+            Self::FlowXoff | Self::FlowXon | Self::CreditGrant(_) => Emitter::Rk14,
+            Self::DropNotice { .. } => Emitter::Rk12,
+            Self::Discontinuity(_) => Emitter::Rk15,
         }
     }
 
     /// Its reason, where the signal carries one.
     #[must_use]
-    pub const fn reason(&self) -> Option<Reason> {
-        match self.what {
-            What::Watermark(_) => Some(Reason::EdgeWatermarkHigh),
-            What::FlowXoff => Some(Reason::BackpressureAsserted),
-            What::FlowXon | What::CreditGrant(_) => None,
-            What::DropNotice { reason, .. } => Some(reason),
-            What::Discontinuity(_) => Some(Reason::SyncDomainPartialLoss),
+    pub const fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Watermark(_) => Some(Reason::EdgeWatermarkHigh),
+            Self::FlowXoff => Some(Reason::BackpressureAsserted),
+            Self::FlowXon | Self::CreditGrant(_) => None,
+            Self::DropNotice { reason, .. } => Some(reason),
+            Self::Discontinuity(_) => Some(Reason::SyncDomainPartialLoss),
         }
+    }
+}
+
+impl Notice {
+    /// The control signal that tells of it.
+    #[must_use]
+    pub const fn signal(&self) -> Signal {
+        self.what.signal()
+    }
+
+    /// Who emits that signal.
+    #[must_use]
+    pub const fn emitter(&self) -> Emitter {
+        self.what.emitter()
+    }
+
+    /// Its reason, where the signal carries one.
+    #[must_use]
+    pub const fn reason(&self) -> Option<Reason> {
+        self.what.reason()
     }
 }
 

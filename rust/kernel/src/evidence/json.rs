@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::decision::{Decision, Outcome};
+use crate::edge::notice::What;
 use crate::event::{self, EventScope, Lane, PayloadClass};
-use crate::evidence::record::{AttemptRecord, Body, Marker, Record};
+use crate::evidence::record::{AttemptRecord, Body, EdgeRecord, Marker, Record};
 use crate::evidence::ring::Gap;
 use crate::input::Event;
 use crate::reason::{Interner, Label};
@@ -99,6 +100,7 @@ impl Context {
                 ),
             ),
             Body::Attempt(attempt) => self.attempt(record, attempt, interner, out),
+            Body::Edge(edge) => self.edge(record, edge, interner, out),
         }
         out.push('}');
     }
@@ -131,6 +133,31 @@ impl Context {
                 PayloadClass::Metadata.name()
             ),
         );
+    }
+
+    fn edge(&self, record: &Record, edge: EdgeRecord, interner: &Interner, out: &mut String) {
+        out.push_str(r#","event":{"#);
+        self.envelope(record, edge.scope, out);
+        let (signal, emitter) = (edge.what.signal().name(), edge.what.emitter().name());
+        put(out, format_args!(r#","signal":"{signal}","emitted_by":"{emitter}""#));
+        if let Some(reason) = edge.what.reason() {
+            put(out, format_args!(r#","reason":"{}""#, reason.code()));
+        }
+        let name = interner.text(edge.name);
+        if let What::Discontinuity(id) = edge.what {
+            let break_id = quote(&format!("{name}/{id}"));
+            put(out, format_args!(r#","sync_domain":{},"discontinuity_id":{break_id}}}"#, quote(name)));
+            return;
+        }
+        put(out, format_args!(r#","edge_id":{},"target_lane":"{}""#, quote(name), edge.lane.name()));
+        match edge.what {
+            What::DropNotice { first, last, .. } => {
+                put(out, format_args!(r#","seq_range":{{"start":{first},"end":{last}}}"#));
+            }
+            What::CreditGrant(amount) => put(out, format_args!(r#","amount":{amount}"#)),
+            _ => {}
+        }
+        out.push('}');
     }
 
     fn decision(&self, record: &Record, decision: Decision, out: &mut String) {
@@ -206,7 +233,7 @@ impl Context {
 
 const fn kind(body: Body) -> &'static str {
     match body {
-        Body::Signal { .. } => "signal",
+        Body::Signal { .. } | Body::Edge(_) => "signal",
         Body::Decision(_) => "decision",
         Body::Transition(_) => "transition",
         Body::Marker { .. } | Body::Plan(_) | Body::AgentState(_) => "marker",

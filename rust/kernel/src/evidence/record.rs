@@ -2,8 +2,9 @@
 
 use crate::cancellation::CancelScope;
 use crate::decision::Decision;
+use crate::edge::notice::What;
 use crate::effect::AgentState;
-use crate::event::EventScope;
+use crate::event::{EventScope, Lane};
 use crate::input::{Event, Modality, ProviderOutcome};
 use crate::invocation::policy::RetryDecision;
 use crate::names::named_enum;
@@ -91,6 +92,21 @@ pub enum Body {
     },
     /// One attempt of a provider invocation.
     Attempt(AttemptRecord),
+    /// A control signal of an edge.
+    Edge(EdgeRecord),
+}
+
+/// What an edge decided (section 7 of the contracts).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EdgeRecord {
+    /// What.
+    pub what: What,
+    /// In which scope.
+    pub scope: EventScope,
+    /// Lane of the items on the edge.
+    pub lane: Lane,
+    /// Id of the edge; for a discontinuity the domain.
+    pub name: Label,
 }
 
 /// One attempt of a provider invocation (section 8.7 of the contracts).

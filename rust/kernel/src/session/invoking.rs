@@ -169,7 +169,7 @@ impl SessionKernel {
     }
 
     /// What every call outside `step` begins with; effects of an expired lease wait for the next step.
-    fn enter(&mut self, now_us: u64) {
+    pub(super) fn enter(&mut self, now_us: u64) {
         self.crossings += 1;
         self.advance(now_us);
         if self.authority.expired(self.now_us) {

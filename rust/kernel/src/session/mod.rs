@@ -6,6 +6,7 @@
 
 mod arbiter;
 mod delivery;
+mod edges;
 mod holding;
 mod invoking;
 mod listening;

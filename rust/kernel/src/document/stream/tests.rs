@@ -246,6 +246,21 @@ fn flow_signals_take_turns_per_edge() {
 }
 
 #[test]
+fn the_edges_of_a_new_runtime_begin_anew_once() {
+    let mut script = Script::new();
+    assert_eq!(script.flow("flow_xoff", "a"), "");
+    assert_eq!(script.flow("flow_xoff", "b"), "");
+    script.epoch = 2;
+    assert_eq!(script.signal("", "lease_issued", "CP-07", ""), "");
+    let mark = r#","edge_id":"a","target_lane":"DataLane","reason":"edge_watermark_high""#;
+    assert_eq!(script.signal("", "watermark", "RK-13", mark), "");
+    assert_eq!(script.flow("flow_xoff", "a"), "");
+    assert_eq!(script.flow("flow_xoff", "a"), "stream.flow_pairing");
+    assert_eq!(script.flow("flow_xon", "b"), "");
+    assert_eq!(script.flow("flow_xon", "b"), "stream.flow_pairing");
+}
+
+#[test]
 fn transitions_follow_each_other() {
     let mut script = Script::new();
     assert_eq!(script.transition(1, "Idle", "turn_open_proposed", "Opening"), "");
