@@ -60,12 +60,14 @@ def accepted(kind: str, document: Document) -> bool:
 # ------------------------------------------------------------------------------------- fixtures
 
 
+@pytest.mark.conformance("CT-001")
 def test_w_08_every_fixture_is_judged_alike_by_all_validators() -> None:
     results = check_fixtures(fixtures.ROOT)
     assert len(results) > 1_000
     assert [f"{result.path}: {result.problem}" for result in results if result.problem] == []
 
 
+@pytest.mark.conformance("CT-001")
 def test_every_rule_has_a_fixture_that_keeps_it_and_one_that_breaks_it() -> None:
     assert uncovered_rules(read_index(fixtures.ROOT)) == []
 
@@ -122,6 +124,7 @@ def test_a_file_that_differs_is_noticed_and_written_again(tmp_path: Path) -> Non
 # ------------------------------------------------------------------------------- tables, exhaustively
 
 
+@pytest.mark.conformance("CT-002")
 def test_g_18_g_19_the_registry_decides_every_emitter_signal_and_scope() -> None:
     taken = 0
     for signal, row in registry().items():
@@ -171,6 +174,7 @@ def test_w_09_reasons_are_closed_for_every_signal_and_outcome() -> None:
         assert verdict("decision_outcome", document) == ("decision.reason", "reason")
 
 
+@pytest.mark.conformance("CT-005")
 def test_w_06_the_matrix_decides_every_cell() -> None:
     legal = {row[:4]: row[4:] for row in _kernel.decision_matrix()}
     for outcome in registry().keys() & {row[0] for row in legal}:
@@ -189,6 +193,7 @@ def test_w_06_the_matrix_decides_every_cell() -> None:
     assert not any(row[0] in ("admit", "reject", "defer") and row[2] == "active_turn" for row in legal)
 
 
+@pytest.mark.conformance("CT-003")
 def test_the_table_decides_every_transition() -> None:
     table = set(_kernel.transition_table())
     for start in STATES:

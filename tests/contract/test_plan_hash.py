@@ -139,6 +139,7 @@ def test_g_25_an_empty_list_of_adaptive_actions_and_an_absent_one_are_two_plans(
         },
     ],
 )
+@pytest.mark.conformance("CT-004")
 def test_the_plan_of_a_turn_is_a_document_of_the_contract(keys: dict[str, Any]) -> None:
     spec = spec_of(**keys)
     template, policy = plan_template(spec), plan_policy(spec)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rspp.tooling.livekit_server import LiveKitServer
 
 
+@pytest.mark.conformance("M-01", "M-03", "M-07")
 @pytest.mark.room
 @pytest.mark.timeout(180)
 async def test_the_scripted_call_goes_as_scripted_in_a_real_room(
@@ -36,6 +37,7 @@ async def test_the_scripted_call_goes_as_scripted_in_a_real_room(
     assert view.story.ordered[0].agent_text == story.ordered[0].agent_text
 
 
+@pytest.mark.conformance("M-03", "M-07", "M-08")
 def test_the_scripted_call_goes_as_scripted_over_loopback(tmp_path: Path) -> None:
     outcome = demo_over_loopback(tmp_path)
     assert outcome.failures == []

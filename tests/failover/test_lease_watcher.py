@@ -130,6 +130,7 @@ def test_a_store_that_keeps_failing_costs_the_lease_at_the_local_deadline() -> N
     assert scene.store.attempts <= 20
 
 
+@pytest.mark.conformance("G-01", "G-26")
 def test_a_store_that_hangs_costs_the_lease_at_the_local_deadline_with_one_call_under_way() -> None:
     async def script(scene: Scene) -> None:
         scene.offloader.hangs = True

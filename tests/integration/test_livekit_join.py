@@ -50,6 +50,7 @@ async def refusal(process: ChildProcess) -> str:
     return text
 
 
+@pytest.mark.conformance("M-01", "M-02")
 @pytest.mark.room
 async def test_a_call_from_the_greeting_to_the_end(livekit_server: LiveKitServer, tmp_path: Path) -> None:
     async with joining(livekit_server.environment, tmp_path) as process:
@@ -85,6 +86,7 @@ async def test_a_second_signal_ends_the_call_now(livekit_server: LiveKitServer, 
         await peer.leave()
 
 
+@pytest.mark.conformance("F8", "AE-003")
 @pytest.mark.room
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_standby_takes_over(

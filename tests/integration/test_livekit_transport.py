@@ -261,6 +261,7 @@ async def test_a_removed_agent_hears_of_it(livekit_server: LiveKitServer) -> Non
         rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT,
     ],
 )
+@pytest.mark.conformance("F6")
 async def test_both_are_heard_again_after_a_reconnect(
     livekit_server: LiveKitServer, scenario: rtc.SimulateScenarioKind.ValueType
 ) -> None:
@@ -320,6 +321,7 @@ async def test_a_holder_that_sees_its_successor_leaves(livekit_server: LiveKitSe
         await successor.leave()
 
 
+@pytest.mark.conformance("AE-003")
 async def test_an_old_holder_is_refused_beside_the_new_one(livekit_server: LiveKitServer) -> None:
     sink, peer = FakeSink(), Peer(livekit_server, "room")
     holder = agent_transport(livekit_server, "room", epoch=2)

@@ -30,6 +30,7 @@ def question(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.conformance("M-02")
 def test_a_question_in_a_file_is_answered_into_a_file_and_every_run_is_the_same(
     question: Path, tmp_path: Path
 ) -> None:

@@ -162,6 +162,7 @@ async def test_a_deleted_room_ends_its_call_only(livekit_server: LiveKitServer, 
         await client.aclose()
 
 
+@pytest.mark.conformance("F8", "M-02")
 async def test_the_call_of_a_killed_process_is_taken_over(
     livekit_server: LiveKitServer, tmp_path: Path
 ) -> None:

@@ -74,12 +74,14 @@ def test_expiry_without_a_turn_leaves_the_room() -> None:
     assert [type(effect) for _, effect in shell.log] == [LeaveRoom]
 
 
+@pytest.mark.conformance("AE-002")
 def test_a_cancel_at_the_instant_of_expiry_is_an_authority_loss() -> None:
     shell = without_renewal()
     effects = shell.kernel.cancel(shell.now_us + LEASE_US, "stop")
     assert [effect.reason for effect in effects if isinstance(effect, CancelTurn)] == ["authority_loss"]
 
 
+@pytest.mark.conformance("G-26", "G-01")
 def test_a_renewal_after_the_deadline_does_not_reopen() -> None:
     shell = without_renewal()
     shell.now_us += LEASE_US
@@ -121,6 +123,7 @@ def test_a_lower_epoch_is_refused_and_changes_nothing() -> None:
     assert (decision["phase"], decision["scope"]) == ("scheduling_point", "node_dispatch")
 
 
+@pytest.mark.conformance("G-11", "AE-003")
 def test_frames_of_another_epoch_never_pass_and_are_reported_once() -> None:
     shell = FakeShell(lease=False)
     shell.renew(epoch=2)
@@ -157,6 +160,7 @@ def test_a_lost_lease_drains_at_once(reason: str) -> None:
     assert shell.kernel.frame(shell.now_us, 1, 1, 0, 480) == LEASE_EXPIRED
 
 
+@pytest.mark.conformance("AE-005")
 def test_no_turn_opens_without_a_lease() -> None:
     shell = FakeShell(lease=False)
     shell.open_text()

@@ -175,6 +175,7 @@ def test_event_ids_are_unique_over_a_takeover() -> None:
     assert identities[-1].startswith("evt/call%2F1/2/")
 
 
+@pytest.mark.conformance("RD-001", "CT-004")
 def test_the_same_inputs_give_the_same_bytes() -> None:
     one, two = whole_call(), whole_call()
     assert one.kernel.drain_evidence(100_000) == two.kernel.drain_evidence(100_000)
@@ -187,6 +188,7 @@ def test_a_foreign_reason_is_kept_word_for_word() -> None:
     assert lost["reason"] == 'taken "over"\n'
 
 
+@pytest.mark.conformance("CT-004", "RD-004", "G-04")
 def test_the_plan_hash_can_be_recomputed_from_the_plan() -> None:
     policy = '{"budgets":{"turn_budget_ms":5000},"recording_policy":{"recording_level":"L0"}}'
     shell = FakeShell(plan=make_plan(policy), lease=False)
@@ -217,6 +219,7 @@ def test_draining_takes_the_oldest_first_and_only_so_many() -> None:
     assert shell.kernel.drain_evidence(5) == []
 
 
+@pytest.mark.conformance("M-13")
 def test_details_are_shed_first_and_that_is_said_once() -> None:
     shell = FakeShell(capacity=256)
     shell.run(20_000)
@@ -229,6 +232,7 @@ def test_details_are_shed_first_and_that_is_said_once() -> None:
     assert "commit" in names(shell.evidence())
 
 
+@pytest.mark.conformance("G-23", "M-13")
 def test_without_room_for_evidence_a_turn_ends_and_none_opens() -> None:
     shell = FakeShell(capacity=256)
     shell.renewing = False

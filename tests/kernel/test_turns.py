@@ -93,6 +93,7 @@ def test_frames_must_go_forwards_and_belong_to_the_open_turn() -> None:
     assert verdicts == [PASS, FENCED, FENCED, FENCED, FENCED, PASS]
 
 
+@pytest.mark.conformance("CF-001", "CF-003")
 @pytest.mark.parametrize("signal", ["stop", "cancel"])
 def test_a_cancel_closes_the_fence_in_the_same_step(signal: str) -> None:
     shell = FakeShell()
@@ -205,6 +206,7 @@ def test_reports_about_another_turn_are_late_events() -> None:
     assert shell.kernel.turn == 1
 
 
+@pytest.mark.conformance("CT-003")
 def test_without_a_plan_the_intent_is_refused() -> None:
     shell = FakeShell(plan=make_plan(graph=""))
     shell.open_text()
@@ -262,6 +264,7 @@ def test_delivery_is_reported_after_the_close_too() -> None:
     assert names(shell.evidence()) == ["playback_started", "playback_completed", "playback_cancelled"]
 
 
+@pytest.mark.conformance("CF-002")
 def test_playback_of_a_cancelled_or_unknown_turn_cannot_start() -> None:
     shell = FakeShell()
     shell.open_text()

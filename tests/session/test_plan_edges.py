@@ -70,6 +70,7 @@ def held(graph: dict[str, Any] | None) -> FakeWorld:
         {"watermarks": {"queue_ms": {"high": 40, "low": 20}}},
     ],
 )
+@pytest.mark.conformance("M-04")
 def test_a_tight_speech_edge_changes_nothing_that_the_caller_hears(override: dict[str, int]) -> None:
     usual = held(None)
     call = held({"edges": [{"from": "tts", "to": "playout", **override}]})

@@ -173,6 +173,7 @@ def test_g_17_no_more_candidates_than_the_bound_and_no_more_than_two_attempts(co
     assert ("abort", "provider_server_error") in call.timeline.signals("abort")
 
 
+@pytest.mark.conformance("M-09")
 def test_g_07_an_open_circuit_ends_in_a_terminal_reason_and_spares_the_next_turn() -> None:
     call = world(((500, 1_300, QUESTION), (4_000, 4_800, QUESTION)), 9_000, failure_notice="")
     failing = FlakyResponder([server_error() for _ in range(9)])

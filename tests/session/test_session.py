@@ -54,6 +54,7 @@ def test_a_greeting_comes_first() -> None:
     assert call.caller.transcripts == [(False, "Hello there.")]
 
 
+@pytest.mark.conformance("M-06", "CF-001")
 def test_an_interruption_is_a_fence_and_history_keeps_what_was_heard() -> None:
     call = world([ask(), (4_000, 5_200, STOP)], 9_000)
     session = call.hold()
@@ -230,6 +231,7 @@ def test_draining_finishes_the_running_turn() -> None:
     assert np.array_equal(voice[voice != 0], voice_of(LONG))
 
 
+@pytest.mark.conformance("RD-001")
 def test_two_equal_calls_are_equal_to_the_last_record() -> None:
     def once() -> list[dict[str, object]]:
         call = world([ask(), (4_000, 5_200, STOP)], 9_000)

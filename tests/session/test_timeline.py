@@ -192,6 +192,7 @@ while True:
 """
 
 
+@pytest.mark.conformance("G-03")
 def test_a_killed_process_leaves_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "timeline.jsonl"
     process = subprocess.Popen(
@@ -215,6 +216,7 @@ def test_a_killed_process_leaves_whole_lines(tmp_path: Path) -> None:
     assert kept == list(range(len(kept)))
 
 
+@pytest.mark.conformance("G-03")
 def test_a_torn_last_line_is_passed_over_and_a_successor_goes_on_behind_it(tmp_path: Path) -> None:
     path = tmp_path / "timeline.jsonl"
     path.write_bytes(b'{"kind":"marker","value":1}\n{"kind":"mar')

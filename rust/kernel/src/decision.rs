@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_cells_of_the_matrix_are_legal() {
+    fn ct_005_exactly_the_cells_of_the_matrix_are_legal() {
         let mut with_turn = 0;
         let mut without_turn = 0;
         for outcome in Outcome::ALL {

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn control_overtakes_and_survives_a_fence() {
+    fn m_05_control_overtakes_and_survives_a_fence() {
         let mut router = router();
         for (item, lane) in [(1, Lane::Telemetry), (2, Lane::Data), (3, Lane::Data), (4, Lane::Control)] {
             router.offer(lane, offer(item, 1));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn saturated_data_delays_control_by_nothing() {
+    fn m_05_saturated_data_delays_control_by_nothing() {
         let mut router = router();
         for item in 0..1_000_000 {
             router.offer(Lane::Data, offer(item, 1));

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn every_frozen_field_changes_the_hash() {
+    fn ct_004_g_09_every_frozen_field_changes_the_hash() {
         let base = template("{\"a\":1}").materialize(1, 1).expect("a plan");
         let others = [
             template("{\"a\":2}").materialize(1, 1),

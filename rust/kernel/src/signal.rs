@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn every_emitter_signal_and_scope_is_decided_by_its_row() {
+    fn ct_002_every_emitter_signal_and_scope_is_decided_by_its_row() {
         let mut legal = 0;
         for signal in Signal::ALL {
             for emitter in Emitter::ALL {

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_state_and_trigger_is_decided_by_the_table() {
+    fn ct_003_every_state_and_trigger_is_decided_by_the_table() {
         let mut legal = 0;
         for state in State::ALL {
             for trigger in Trigger::ALL {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leaves_closed_and_active_cannot_skip_terminal() {
+    fn ct_003_nothing_leaves_closed_and_active_cannot_skip_terminal() {
         for trigger in Trigger::ALL {
             assert_eq!(Machine { state: State::Closed }.fire(*trigger), None);
         }

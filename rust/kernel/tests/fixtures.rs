@@ -18,7 +18,7 @@ fn stream_faults(content: &[u8]) -> Vec<Fault> {
 }
 
 #[test]
-fn every_fixture_is_judged_as_its_index_says() {
+fn ct_001_every_fixture_is_judged_as_its_index_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts/fixtures");
     let index = std::fs::read(root.join("index.json")).expect("the index of the fixtures");
     let index: Value = serde_json::from_slice(&index).expect("JSON");
