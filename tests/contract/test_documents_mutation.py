@@ -110,7 +110,7 @@ def test_anything_else_is_refused_alike(kind: str, value: object) -> None:
 
 @SETTINGS
 @given(kind=st.sampled_from(sorted(SAMPLES)), draw=st.data())
-def test_text_with_a_byte_changed_is_judged_alike(kind: str, draw: st.DataObject) -> None:
+def test_m_18_text_with_a_byte_changed_is_judged_alike(kind: str, draw: st.DataObject) -> None:
     text = bytearray(json.dumps(SAMPLES[kind]).encode())
     for _ in range(draw.draw(st.integers(1, 3))):
         text[draw.draw(st.integers(0, len(text) - 1))] = draw.draw(

@@ -114,7 +114,7 @@ proptest! {
 }
 
 #[test]
-fn g_02_many_turns_leave_no_turn_unrecorded() {
+fn g_02_m_18_many_turns_leave_no_turn_unrecorded() {
     let mut model = Model::new(true, false, true);
     model.perform(0, Operation::Lease { epoch: 1, length_us: 1 << 60 });
     for _ in 0..20_000 {
