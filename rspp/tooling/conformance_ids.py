@@ -113,7 +113,9 @@ REQUIREMENTS = (
     Requirement("M-16", "Snapshots are distributed with versions, off the turn-open path", PLANE),
     Requirement("M-17", "Several regions", "needs a second region"),
     Requirement(
-        "M-18", "Load, soak, fuzz and benchmark exist", "load and benchmarks are targets of make and not tests"
+        "M-18",
+        "Load, soak, fuzz and benchmark exist",
+        "load and benchmarks are targets of make and not tests",
     ),
     Requirement("M-19", "Container, chart and manifest", "needs the deployment part of the plan"),
     Requirement("M-20", "Tenants in the runtime path", "needs the tenancy part of the plan"),
