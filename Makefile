@@ -88,11 +88,11 @@ test-rust: setup ## the kernel's own tests
 
 .PHONY: test
 test: setup ## every Python test that needs no LiveKit server
-	$(BIN)/pytest -m "not room" -n 2 --conformance $(RESULTS)/results-python.json
+	$(BIN)/pytest -m "not room" -n 2 --conformance=$(RESULTS)/results-python.json
 
 .PHONY: test-room
 test-room: server ## the tests in real LiveKit rooms
-	$(BIN)/pytest -m room -p no:xdist --conformance $(RESULTS)/results-room.json
+	$(BIN)/pytest -m room -p no:xdist --conformance=$(RESULTS)/results-room.json
 
 .PHONY: test-failover
 test-failover: setup ## the quick set of the failure matrix: F1, F3, F7
@@ -101,8 +101,8 @@ test-failover: setup ## the quick set of the failure matrix: F1, F3, F7
 .PHONY: conformance
 conformance: test-rust server ## run the tests that carry ids of the contracts, and make their table
 	@rm -f $(RESULTS)/results-python.json $(RESULTS)/results-room.json
-	-$(BIN)/pytest -m "conformance and not room" -n 2 --conformance $(RESULTS)/results-python.json
-	-$(BIN)/pytest -m "conformance and room" -p no:xdist --conformance $(RESULTS)/results-room.json
+	-$(BIN)/pytest -m "conformance and not room" -n 2 --conformance=$(RESULTS)/results-python.json
+	-$(BIN)/pytest -m "conformance and room" -p no:xdist --conformance=$(RESULTS)/results-room.json
 	@$(RUN) rspp.tooling.conformance --results $(RESULTS)
 
 .PHONY: conformance-table

@@ -1,6 +1,6 @@
 """``python -m rspp.tooling.conformance``: the table of conformance ids, made from the results of a run.
 
-The results are what ``pytest --conformance FILE`` wrote and what ``cargo test`` printed, both left in one
+The results are what ``pytest --conformance=FILE`` wrote and what ``cargo test`` printed, both left in one
 folder by the ordinary test targets, so no test runs a second time for the table.
 """
 
