@@ -115,7 +115,7 @@ class TurnPolicy:
         interruptions: bool = True,
         confirm_ms: int = 700,
         confirm_words: int = 3,
-        release_ms: int = 200,
+        release_ms: int = 150,
         short_burst_ms: int = 250,
         short_release_ms: int = 100,
         probe_ms: int = 90,

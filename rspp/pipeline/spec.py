@@ -177,7 +177,7 @@ class InterruptionSection(Strict, frozen=True, kw_only=True):
     enabled: bool = True
     confirm_ms: Milliseconds = 700
     confirm_words: Annotated[int, Meta(ge=1, le=20)] = 3
-    release_ms: Milliseconds = 200
+    release_ms: Milliseconds = 150
     short_burst_ms: Milliseconds = 250
     short_release_ms: Milliseconds = 100
 

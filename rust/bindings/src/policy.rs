@@ -18,7 +18,7 @@ impl TurnPolicy {
     #[new]
     #[pyo3(signature = (
         *, speech_permille = 500, silence_permille = 350, interruptions = true, confirm_ms = 700,
-        confirm_words = 3, release_ms = 200, short_burst_ms = 250, short_release_ms = 100,
+        confirm_words = 3, release_ms = 150, short_burst_ms = 250, short_release_ms = 100,
         probe_ms = 90, complete_wait_ms = 160, incomplete_wait_ms = 1500, max_utterance_ms = 30000,
         first_output_budget_ms = 5000, stall_budget_ms = 3000, failure_notice = true,
         greeting = false, takeover_notice = false, overlap = "preempt", late_event = "drop",

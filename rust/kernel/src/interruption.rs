@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn policy() -> TurnPolicy {
-        TurnPolicy { confirm_words: 2, ..TurnPolicy::default() }
+        TurnPolicy { confirm_words: 2, release_ms: 200, ..TurnPolicy::default() }
     }
 
     fn words(words: u32, backchannel: bool, complete: bool) -> Hypothesis {

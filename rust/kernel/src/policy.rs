@@ -89,7 +89,7 @@ impl Default for TurnPolicy {
             interruptions: true,
             confirm_ms: 700,
             confirm_words: 3,
-            release_ms: 200,
+            release_ms: 150,
             short_burst_ms: 250,
             short_release_ms: 100,
             probe_ms: 90,
