@@ -159,7 +159,6 @@ class TimelineWriter:
     def _refused(self, error: OSError, batch: list[bytes], written: bytes) -> None:
         if not self._failure:
             log.error("the timeline cannot be written", path=str(self.path), error=error.strerror)
-        self._failure = error.strerror or type(error).__name__
         whole = written.count(b"\n")
         torn = len(written) - (written.rfind(b"\n") + 1)
         if torn:
@@ -174,6 +173,8 @@ class TimelineWriter:
             # A lost gap line stands for records that are counted as dropped already.
             self._missing += fresh + sum(int(gap.get("records", 0)) for gap in earlier)
             self._dropped += fresh
+            # Last, so that whoever sees the failure sees its count as well.
+            self._failure = error.strerror or type(error).__name__
 
 
 def read_timeline(path: Path) -> Iterator[dict[str, Any]]:
