@@ -52,6 +52,7 @@ class LoopbackTransport:
 
     def __init__(self, caller: LoopbackCaller) -> None:
         self._caller = caller
+        # At most what write lets in before it waits: 40 ms.
         self._queue: deque[tuple[int, Pcm]] = deque()
         self._queue_end = 0
         self._started_s = 0.0
