@@ -42,6 +42,11 @@ impl Burst {
     pub fn release_due_us(&self, last_speech_us: u64, answer: Answer, policy: &TurnPolicy) -> u64 {
         let short = self.length_us(last_speech_us) <= policy.short_burst_ms * 1000;
         let wait_ms = if short { policy.short_release_ms } else { policy.release_ms };
+        let wait_ms = match answer {
+            // A listener's word is known for what it is: nothing is waited for any more.
+            Answer::Given(words) if words.backchannel => wait_ms.min(policy.short_release_ms),
+            _ => wait_ms,
+        };
         let grace_us = match answer {
             Answer::Awaited => WORDS_GRACE_US,
             Answer::Given(words) if words.promising() => WORDS_GRACE_US,
@@ -87,7 +92,7 @@ mod tests {
         let due = |answer| burst.release_due_us(400_000, answer, &policy());
         assert_eq!(due(Answer::Awaited), 700_000);
         assert_eq!(due(Answer::Given(words(1, false, false))), 700_000);
-        assert_eq!(due(Answer::Given(words(1, true, false))), 600_000);
+        assert_eq!(due(Answer::Given(words(1, true, false))), 500_000);
         assert_eq!(due(Answer::Given(words(0, false, false))), 600_000);
     }
 
