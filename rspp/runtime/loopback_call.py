@@ -10,7 +10,7 @@ from rspp.authority.store import Lease
 from rspp.contracts.errors import AuthorityError
 from rspp.providers.registry import open_providers
 from rspp.session.offload import InlineOffloader, ThreadOffloader
-from rspp.session.session import Session, Timeline
+from rspp.session.session import Session
 from rspp.session.virtual_time import VirtualClock, VirtualTimeLoop
 from rspp.transports.loopback import LoopbackCaller, LoopbackTransport
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rspp.contracts.ports import Clock
     from rspp.pipeline.spec import PipelineSpec
     from rspp.providers.registry import Providers
+    from rspp.session.recording import Timeline
 
 LEASE_MS = 4_000
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import structlog
 
@@ -30,7 +29,7 @@ from rspp.contracts.ports import (
     Synthesizer,
     Transport,
 )
-from rspp.nodes.edge import edge_buffer, pressure_of
+from rspp.nodes.edge import edge_buffer
 from rspp.nodes.invocation import Call, Candidates, Invocation
 from rspp.nodes.playout import PlayoutNode
 from rspp.nodes.reply import FixedResponder, PreparedSpeech, speak_reply
@@ -39,6 +38,7 @@ from rspp.pipeline.candidates import provider_policy
 from rspp.pipeline.normalise import compile_pipeline, plan_template, turn_policy
 from rspp.providers.registry import embedded_voice
 from rspp.session.presenter import Presenter
+from rspp.session.recording import SessionRecording
 from rspp.session.spoken import SpokenTurn
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from rspp.authority.store import Lease, LeaseStore
     from rspp.pipeline.spec import PipelineSpec
     from rspp.providers.registry import Providers
+    from rspp.session.recording import Timeline
 
 log = structlog.get_logger(__name__)
 
@@ -54,11 +55,6 @@ LEAD_IN_SAMPLES = INPUT_RATE_HZ * 3 // 10
 """Audio before the onset that the recogniser gets too: 300 ms, because a soft first sound lies below
 the detector's threshold."""
 
-DRAIN_INTERVAL_S = 0.1
-"""How often Stage A is emptied; it has room for two minutes, so a late turn costs nothing."""
-
-DRAIN_BATCH = 512
-PRESSURE_INTERVAL_US = 1_000_000
 MAX_HISTORY = 200
 """Messages kept; older ones are left out of the history given to the responder."""
 
@@ -71,14 +67,6 @@ NOTICES = {
     "failure_notice": "failure_notice",
     "unrecognised": "unrecognised_notice",
 }
-
-
-class Timeline(Protocol):
-    """Where drained evidence goes; never waits."""
-
-    def write(self, records: list[bytes]) -> None:
-        """Hand records over; each is one JSON object."""
-        ...
 
 
 @dataclass
@@ -130,7 +118,6 @@ class Session:
         self._providers = providers
         self._clock = clock
         self._offloader = offloader
-        self._timeline = timeline
         self._resumed = resumed
         now = clock.now_us()
         self.kernel = SessionKernel(
@@ -182,8 +169,16 @@ class Session:
         self._timer_us: int | None = None
         self._ended = asyncio.Event()
         self._draining = False
-        self._shell_records: list[bytes] = []
-        self._pressure_us = self._step_us = now
+        self._step_us = now
+        self._recording = SessionRecording(
+            session_id=session_id,
+            spec=spec,
+            kernel=self.kernel,
+            clock=clock,
+            speech=self._playout.edge,
+            presenter=self._presenter.edge,
+            timeline=timeline,
+        )
 
     # ------------------------------------------------------------------ life
 
@@ -193,13 +188,13 @@ class Session:
         Raises:
             TransportError: the room cannot be joined.
         """
-        self._record_header()
+        self._recording.begin()
         tasks: list[asyncio.Task[None]] = []
         try:
             self._perform(self.kernel.lease(self._clock.now_us(), self._lease.epoch, self._lease.deadline_us))
             tasks = [
                 asyncio.create_task(self._watcher.run(), name="lease"),
-                asyncio.create_task(self._housekeeping(), name="evidence"),
+                asyncio.create_task(self._recording.run(), name="evidence"),
                 asyncio.create_task(self._presenter.run(), name="presenter"),
             ]
             connecting = asyncio.create_task(self._transport.connect(self), name="connect")
@@ -259,8 +254,7 @@ class Session:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._watcher.release()
         await self._providers.close()
-        self._record_edges()
-        self._drain_evidence()
+        self._recording.finish()
 
     # ------------------------------------------------------------------ from the transport
 
@@ -335,12 +329,12 @@ class Session:
         self._recognition_failed = outcome != "success"
         now = self._clock.now_us()
         self.kernel.provider_outcome(now, self.kernel.turn, "stt", outcome, latency_us)
-        self._record_latency("stt_final", 0, latency_us)
+        self._recording.latency("stt_final", 0, latency_us)
 
     def _first_frame(self, turn: int) -> None:
         now = self._clock.now_us()
         if self._turn is not None and self._turn.number == turn:
-            self._record_latency("turn_open_to_first_output", turn, now - self._turn.opened_us)
+            self._recording.latency("turn_open_to_first_output", turn, now - self._turn.opened_us)
         self._perform(self.kernel.playback(now, turn, "started", 0))
 
     def _drained(self, turn: int) -> None:
@@ -366,7 +360,7 @@ class Session:
             self.kernel.provider_outcome(self._clock.now_us(), turn, modality, outcome, call.total_us)
         name = "llm_first_word" if modality == "llm" else "tts_first_audio"
         if call.first_us >= 0:
-            self._record_latency(name, turn, call.first_us)
+            self._recording.latency(name, turn, call.first_us)
 
     # ------------------------------------------------------------------ effects
 
@@ -424,7 +418,7 @@ class Session:
 
     def _open_turn(self, opened: _kernel.OpenTurn) -> None:
         now = self._clock.now_us()
-        self._record_latency("turn_open_proposed_to_turn_open", opened.turn, now - self._step_us)
+        self._recording.latency("turn_open_proposed_to_turn_open", opened.turn, now - self._step_us)
         turn = _Turn(opened.turn, opened.intent, SpokenTurn(), now)
         self._turn = turn
         synthesizers: Candidates[Synthesizer] = Candidates(
@@ -435,10 +429,10 @@ class Session:
         )
         if opened.intent == "utterance":
             self._remember("user", self._hypothesis.text)
-            self._record_latency("end_of_speech_to_turn_open", opened.turn, now - self._speech_ended_us)
+            self._recording.latency("end_of_speech_to_turn_open", opened.turn, now - self._speech_ended_us)
         elif opened.intent == "text":
             text = self._texts.pop(opened.reference)
-            self._record_transcript("caller", opened.turn, text)
+            self._recording.transcript("caller", opened.turn, text)
             self._remember("user", text)
         else:
             notice = opened.intent
@@ -487,9 +481,9 @@ class Session:
 
     def _cancel_turn(self, number: int, reason: str) -> None:
         started = self._clock.now_us()
-        self._record_latency("cancel_to_gate_closed", number, started - self._step_us)
+        self._recording.latency("cancel_to_gate_closed", number, started - self._step_us)
         heard = self._playout.cancel(number)
-        self._record_latency("cancel_to_queue_cleared", number, self._clock.now_us() - self._step_us)
+        self._recording.latency("cancel_to_queue_cleared", number, self._clock.now_us() - self._step_us)
         turn = self._turn
         if turn is None or turn.number != number:
             return
@@ -529,7 +523,7 @@ class Session:
         self._recognition.end(utterance)
         text = self._hypothesis.text
         if text:
-            self._record_transcript("caller", 0 if not used else self.kernel.turn, text)
+            self._recording.transcript("caller", 0 if not used else self.kernel.turn, text)
             self._presenter.transcript(f"utterance-{utterance}", text, caller=True, final=True)
 
     # ------------------------------------------------------------------ history
@@ -551,7 +545,7 @@ class Session:
     def _finish_history(self, turn: _Turn, samples: int) -> None:
         text = turn.spoken.heard(samples)
         self._remember("assistant", text)
-        self._record_transcript("agent", turn.number, text)
+        self._recording.transcript("agent", turn.number, text)
         self._presenter.transcript(f"turn-{turn.number}", text, caller=False, final=True)
 
     async def _prepare_notice(self) -> None:
@@ -568,60 +562,3 @@ class Session:
                 self._prepared = [chunk async for chunk in voice.synthesize(text)]
             finally:
                 await voice.close()
-
-    # ------------------------------------------------------------------ evidence
-
-    async def _housekeeping(self) -> None:
-        """Empty Stage A and measure pressure, off the hot path."""
-        while True:
-            await asyncio.sleep(DRAIN_INTERVAL_S)
-            now = self._clock.now_us()
-            if now - self._pressure_us >= PRESSURE_INTERVAL_US:
-                self._pressure_us = now
-                self._record_edges()
-            self._drain_evidence()
-
-    def _record_edges(self) -> None:
-        """Record what the edges decided; of the speech edge also what waits on it."""
-        now = self._clock.now_us()
-        speech = self._playout.edge
-        decided = self.kernel.edge_decisions(now, speech)
-        self.kernel.edge_decisions(now, self._presenter.edge)
-        self._record(kind="pressure", **pressure_of(speech, decided))
-
-    def _drain_evidence(self) -> None:
-        while True:
-            records = self.kernel.drain_evidence(DRAIN_BATCH)
-            if not records:
-                break
-            if self._timeline is not None:
-                self._timeline.write(records)
-        if self._shell_records and self._timeline is not None:
-            self._timeline.write(self._shell_records)
-        self._shell_records = []
-
-    def _record(self, **fields: object) -> None:
-        if self._timeline is not None:
-            fields["at_us"] = self._clock.now_us()
-            fields["wall_ms"] = self._clock.wall_clock_ms()
-            self._shell_records.append(msgspec.json.encode(fields))
-
-    def _record_header(self) -> None:
-        if self._timeline is not None:
-            header = {
-                "kind": "header",
-                "session_id": self.session_id,
-                "pipeline": f"{self._spec.name}@{self._spec.version}",
-                "started_wall_ms": self._clock.wall_clock_ms(),
-                "started_us": self._clock.now_us(),
-            }
-            self._timeline.write([msgspec.json.encode(header)])
-
-    def _record_latency(self, name: str, turn: int, value_us: int) -> None:
-        self._record(kind="latency", turn=turn, name=name, value_us=value_us)
-
-    def _record_transcript(self, party: str, turn: int, text: str) -> None:
-        shown = text if self._spec.recording.transcripts else ""
-        self._record(
-            kind="transcript", party=party, turn=turn, text=shown, words=len(text.split()), final=True
-        )
