@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline.checker import Fault, fault_at, nearest, shown
-from rspp.pipeline.normalise import compile_pipeline
+from rspp.pipeline.normalise import compile_pipeline, recording_level
 from rspp.pipeline.patterns import parse_pattern
 from rspp.pipeline.profile import SIMPLE_NAME, ExecutionProfile
 from rspp.pipeline.spec import OpenAiEndpoint, PipelineSpec, PocketsphinxStt, RulesLlm
@@ -34,6 +34,7 @@ def cross_faults(spec: PipelineSpec, lines: dict[str, int]) -> list[Fault]:
     if _profiles(spec, finder):
         for wrong in compile_pipeline(spec).faults:
             finder.add(wrong.path, wrong.problem, wrong.hint)
+        _recording(spec, finder)
     slots: dict[str, tuple[str, ...]] = {}
     parts = {"stt": spec.stt, "llm": spec.llm, "tts": spec.tts}
     parts |= {f"alternatives.llm[{index}]": llm for index, llm in enumerate(spec.alternatives.llm)}
@@ -207,6 +208,27 @@ def _times(spec: PipelineSpec, finder: _Finder) -> None:
         strict=True,
         why="a hold must be released before the utterance that caused it ends",
     )
+
+
+def _recording(spec: PipelineSpec, finder: _Finder) -> None:
+    level, section = recording_level(spec), spec.recording
+    if level == "L1" and section.until_minutes is UNSET:
+        finder.add("recording.until_minutes", "required at level L1", "say for how many minutes, such as 60")
+    if level != "L1" and section.until_minutes is not UNSET:
+        finder.add(
+            "recording.until_minutes",
+            f"only level L1 ends by itself (level is {level}, until_minutes {section.until_minutes})",
+            "leave it out, or use `level: L1`",
+        )
+    if level == "L2" and not section.approval.strip():
+        finder.add("recording.approval", "required at level L2", "say who approved it, and why")
+    if level != "L2" and section.allow:
+        finder.add(
+            "recording.allow",
+            f"only level L2 keeps anything in full (level is {level}, allow is {section.allow[0]})",
+            "leave it out, or use `level: L2` with `approval:`",
+        )
+    finder.once("recording.allow", section.allow)
 
 
 def _slots(llm: RulesLlm, finder: _Finder, part: str) -> dict[str, tuple[str, ...]]:

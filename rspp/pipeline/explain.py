@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PIPELINE_DEFAULT = "pipeline_default"
 """Source of a value that the file leaves out and that no profile sets."""
-_FROM_PROFILE = ("budget.", "adaptive_actions")
+_FROM_PROFILE = ("budget.", "adaptive_actions", "recording.level")
 _TO_EDGES = "graph.edges."
 
 

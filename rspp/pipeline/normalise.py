@@ -18,7 +18,7 @@ from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline.base import ADAPTIVE_ACTIONS
 from rspp.pipeline.compiler import Compilation, compile_graph
 from rspp.pipeline.graph import MERGE_RULE_ID, MERGE_RULE_VERSION
-from rspp.pipeline.profile import SIMPLE, SIMPLE_NAME, ExecutionProfile
+from rspp.pipeline.profile import SIMPLE, SIMPLE_NAME, ExecutionProfile, RecordingLevel
 from rspp.pipeline.spec import BudgetSection, OpenAiLlm, OpenAiStt, OpenAiTts, PipelineSpec
 
 if TYPE_CHECKING:
@@ -74,6 +74,12 @@ def adaptive_actions(spec: PipelineSpec) -> list[str]:
     return [action for action in ADAPTIVE_ACTIONS if action in chosen]
 
 
+def recording_level(spec: PipelineSpec) -> RecordingLevel:
+    """Return the level at which calls are recorded: what the file says, else what the profile says."""
+    own = spec.recording.level
+    return profile_of(spec).recording.level if own is UNSET else own
+
+
 def with_defaults(spec: PipelineSpec) -> PipelineSpec:
     """Return ``spec`` with everything that it takes from its profile written out; its meaning is the same."""
     waits = budgets(spec)
@@ -81,6 +87,7 @@ def with_defaults(spec: PipelineSpec) -> PipelineSpec:
         spec,
         budget=BudgetSection(first_output_ms=waits.first_output_ms, stall_ms=waits.stall_ms),
         adaptive_actions=tuple(adaptive_actions(spec)),
+        recording=msgspec.structs.replace(spec.recording, level=recording_level(spec)),
     )
 
 
@@ -187,7 +194,7 @@ def plan_policy(spec: PipelineSpec) -> dict[str, Any]:
         "flow_control": profile.flow_control,
         "provider_bindings": provider_bindings(spec),
         "recording_policy": {
-            "recording_level": recording.level,
+            "recording_level": recording_level(spec),
             "allowed_replay_modes": list(recording.replay_modes),
         },
         "snapshot_provenance": {

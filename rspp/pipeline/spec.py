@@ -5,17 +5,19 @@ Unknown keys are refused, so that a misspelt key never passes for a default.
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, UnsetType, field
 
 from rspp.pipeline.base import AdaptiveAction, Identifier, Milliseconds, Name, Strict
 from rspp.pipeline.graph_section import GraphSection  # noqa: TC001 - msgspec reads the annotations
-from rspp.pipeline.profile import SIMPLE_NAME, ExecutionProfile
+from rspp.pipeline.profile import SIMPLE_NAME, ExecutionProfile, RecordingLevel
 
 Probability: TypeAlias = Annotated[float, Meta(ge=0.01, le=0.99)]
 Speech: TypeAlias = Annotated[str, Meta(max_length=4000)]
 Pattern: TypeAlias = Annotated[str, Meta(min_length=1, max_length=500)]
+FullClass: TypeAlias = Literal["text_raw", "audio_raw"]
+"""Payload classes that a tenant may have recorded in full."""
 
 DEFAULT_BACKCHANNELS = ("mhm", "uh huh", "yeah", "okay", "right")
 
@@ -195,13 +197,26 @@ class BudgetSection(Strict, frozen=True, kw_only=True):
 
 
 class RecordingSection(Strict, frozen=True, kw_only=True):
-    """What the timeline keeps.
+    """How much of a call is recorded.
 
     Attributes:
-        transcripts: keep the words of both parties; without it only their number is kept.
+        level: L0 keeps decisions and their evidence, without words and sound. L1 also keeps the words with
+            every letter masked, for a while. L2 keeps what ``allow`` names in full, the rest masked or
+            hashed; from the profile when left out.
+        until_minutes: how long L1 lasts from the start of each call; it then goes down to L0.
+        approval: who approved L2, and why; kept with every recording.
+        allow: what L2 keeps in full, by explicit choice of the tenant.
     """
 
-    transcripts: bool = False
+    level: RecordingLevel | UnsetType = UNSET
+    until_minutes: Annotated[int, Meta(ge=1, le=10_080)] | UnsetType = UNSET
+    approval: Annotated[str, Meta(max_length=500)] = ""
+    allow: tuple[FullClass, ...] = ()
+
+    @property
+    def transcripts(self) -> bool:
+        """Whether the words of both parties are kept in full."""
+        return "text_raw" in self.allow
 
 
 class AlternativeSection(Strict, frozen=True, kw_only=True):
@@ -233,7 +248,7 @@ class PipelineSpec(Strict, frozen=True, kw_only=True):
         turn: when the caller's turn has ended.
         interruption: when a caller's voice stops the agent's.
         budget: longest waits inside a turn.
-        recording: what the timeline keeps.
+        recording: how much of a call is recorded.
         profile: named defaults: ``simple``, one of ``profiles``, or NAME for NAME.profile.yaml beside the
             pipeline file.
         profiles: execution profiles of one's own, by name.
