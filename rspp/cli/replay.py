@@ -1,0 +1,316 @@
+"""``rspp-cli replay`` and ``what-if``: a recorded call once more."""
+
+from __future__ import annotations
+
+import json as json_text
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rspp.terminal import coloured
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rspp.evidence.reader import Recording
+    from rspp.replay.engine import ReplayResult
+    from rspp.replay.turn_changes import TurnChange, TurnSide
+
+SHOWN_DIVERGENCES = 20
+"""Most divergences that people are shown; ``--json`` gives all."""
+PARTS = ("policy", "plan", "providers")
+_RED, _GREEN, _DIM, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[2m", "\x1b[0m"
+
+
+def replay(
+    recording: str,
+    *,
+    mode: Literal[
+        "recompute_decisions",
+        "replay_decisions",
+        "playback_recorded_provider_outputs",
+        "re_simulate_nodes",
+    ] = "recompute_decisions",
+    evidence: Path = Path("evidence"),
+    tenant: str = "default",
+    set_: tuple[str, ...] = (),
+    steps: int | None = None,
+    to_turn: int | None = None,
+    to_ms: int | None = None,
+    json: bool = False,
+) -> int:
+    """Run a recorded call again and say whether it comes out the same.
+
+    Args:
+        recording: a session's folder, one of its files, or the id of a session in the evidence folder.
+        mode: recompute_decisions runs the same kernel over the recorded inputs; replay_decisions takes the
+            recorded decisions for true and checks them; playback_recorded_provider_outputs lets the kernel
+            run freely against the recorded world; re_simulate_nodes hears the recorded audio again.
+        evidence: folder of the recordings, for a session id.
+        tenant: whose session it is.
+        set_: change a setting for the replay, as policy.confirm_ms=500; may be given more than once.
+        steps: stop after that many records and show the state there.
+        to_turn: stop when that turn has opened and show the state there.
+        to_ms: stop that many milliseconds after the beginning and show the state there.
+        json: print one JSON object.
+
+    Returns:
+        0 when nothing diverges, 1 when something does.
+    """
+    from rspp.replay import engine
+
+    found = open_named(recording, evidence, tenant)
+    changes = parse_changes(set_)
+    if steps is not None or to_turn is not None or to_ms is not None:
+        return _stand_at(found, changes, steps, to_turn, to_ms, json=json)
+    if mode in ("playback_recorded_provider_outputs", "re_simulate_nodes"):
+        return _again(found, mode, changes, json=json)
+    if mode == "replay_decisions":
+        _refuse_changes(set_, mode)
+        result = engine.take_decisions(found)
+    else:
+        result = engine.recompute(found, changes)
+    if json:
+        print_json(result.document())
+    else:
+        _show_result(result)
+    return 0 if result.identical else 1
+
+
+def what_if(
+    recording: str,
+    *,
+    pipeline: Path | None = None,
+    set_: tuple[str, ...] = (),
+    evidence: Path = Path("evidence"),
+    tenant: str = "default",
+    json: bool = False,
+) -> int:
+    """Show which turns of a recorded call would have gone differently under other settings.
+
+    Args:
+        recording: a session's folder, one of its files, or the id of a session in the evidence folder.
+        pipeline: another pipeline file, or another version of it.
+        set_: change one setting, as policy.confirm_ms=500 or policy.interruptions=false.
+        evidence: folder of the recordings, for a session id.
+        tenant: whose session it is.
+        json: print one JSON object.
+    """
+    from rspp.contracts.errors import ConfigurationError
+
+    if pipeline is None and not set_:
+        raise ConfigurationError(
+            "what-if: nothing is changed", hint="Name another --pipeline, or --set policy.confirm_ms=500."
+        )
+    changes = pipeline_changes(pipeline) if pipeline is not None else {}
+    for part, values in parse_changes(set_).items():
+        changes[part] = {**changes.get(part, {}), **values}
+    _again(open_named(recording, evidence, tenant), "playback_recorded_provider_outputs", changes, json=json)
+    return 0
+
+
+def open_named(recording: str, evidence: Path, tenant: str) -> Recording:
+    """Open a recording by its path, or by the id of its session.
+
+    Raises:
+        EvidenceError: there is none.
+    """
+    from rspp.contracts.errors import EvidenceError
+    from rspp.evidence.reader import open_recording
+
+    path = Path(recording)
+    if not path.exists():
+        path = evidence / tenant / recording
+        if not path.is_dir():
+            raise EvidenceError(
+                f"recording {recording!r}: neither a path nor the id of a session in {evidence}",
+                hint="Name a session's folder, or its id with --evidence FOLDER and --tenant NAME.",
+            )
+    return open_recording(path)
+
+
+def parse_changes(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Read ``part.key=value`` texts; values are JSON, and whatever is not is a text.
+
+    Raises:
+        ConfigurationError: one of them is not of that form.
+    """
+    from rspp.contracts.errors import ConfigurationError
+
+    changes: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        part, _, key = name.partition(".")
+        if not equals or part not in PARTS or not key:
+            raise ConfigurationError(
+                f"--set {pair!r} is not a setting",
+                hint=f"Write PART.KEY=VALUE with a part of {', '.join(PARTS)}, as policy.confirm_ms=500.",
+            )
+        try:
+            value = json_text.loads(text)
+        except ValueError:
+            value = text
+        changes.setdefault(part, {})[key] = value
+    return changes
+
+
+def pipeline_changes(file: Path) -> dict[str, dict[str, Any]]:
+    """Return the settings of a pipeline file as changes.
+
+    Raises:
+        ConfigurationError: the file is not a pipeline.
+    """
+    from rspp.pipeline.candidates import provider_policy
+    from rspp.pipeline.loader import load_pipeline
+    from rspp.pipeline.normalise import plan_template, turn_policy
+
+    spec = load_pipeline(file)
+    llm, tts = 1 + len(spec.alternatives.llm), 1 + len(spec.alternatives.tts)
+    return {
+        "policy": turn_policy(spec),
+        "plan": dict(plan_template(spec)),
+        "providers": dict(provider_policy(spec, llm, tts)),
+    }
+
+
+def _refuse_changes(pairs: Sequence[str], mode: str) -> None:
+    from rspp.contracts.errors import ConfigurationError
+
+    if pairs:
+        raise ConfigurationError(
+            f"--set has no effect with --mode {mode}", hint="Leave it out, or use recompute_decisions."
+        )
+
+
+def _stand_at(
+    recording: Recording,
+    changes: dict[str, dict[str, Any]],
+    steps: int | None,
+    to_turn: int | None,
+    to_ms: int | None,
+    *,
+    json: bool,
+) -> int:
+    from rspp.contracts.errors import ConfigurationError
+    from rspp.replay.engine import ReplayCursor
+
+    if not recording.stints:
+        raise ConfigurationError(
+            "the recording has no stint to stand in", hint="Name a session's folder with segments."
+        )
+    cursor = ReplayCursor(recording.stints[-1], changes)
+    if to_turn is not None and not cursor.to_turn(to_turn):
+        raise ConfigurationError(
+            f"--to-turn {to_turn}: no such turn opens in the last stint",
+            hint="rspp-cli timeline show lists the turns.",
+        )
+    if to_ms is not None:
+        cursor.to_ms(to_ms)
+    if steps is not None:
+        cursor.step(steps)
+    state = cursor.state()
+    if json:
+        print_json(state)
+    else:
+        for name, value in state.items():
+            print(f"{name:<12} {value}")
+    return 0
+
+
+def _again(recording: Recording, mode: str, changes: dict[str, dict[str, Any]], *, json: bool) -> int:
+    """Run the call again in a closed loop and compare turn by turn; returns 1 when a turn differs."""
+    from rspp.replay import turn_changes
+    from rspp.replay.nodes import hear_again
+    from rspp.replay.recorded_call import read_call
+    from rspp.replay.what_if import run_what_if
+
+    documents: list[dict[str, Any]] = []
+    differing = 0
+    for stint in recording.stints:
+        call = read_call(stint.header, list(stint.records()))
+        listened = mode == "re_simulate_nodes"
+        trace = hear_again(recording, stint) if listened else run_what_if(call, **changes)
+        turns = turn_changes.compare_turns(call.trace, trace, int(stint.header["created_us"]))
+        differing += len(turn_changes.changed(turns))
+        documents.append(
+            {
+                "stint": stint.header["stint"],
+                "epoch": stint.header["epoch"],
+                "turns": turn_changes.as_documents(turns),
+            }
+        )
+        if not json:
+            _show_turns(turns, f"stint of epoch {stint.header['epoch']}")
+    if json:
+        print_json(
+            {
+                "session_id": recording.session_id,
+                "mode": mode,
+                "changes": changes,
+                "differing_turns": differing,
+                "stints": documents,
+            }
+        )
+    return 1 if differing else 0
+
+
+def _show_result(result: ReplayResult) -> None:
+    bold = coloured(sys.stdout)
+    for stint in result.stints:
+        if stint.identical:
+            said = _paint("identical", _GREEN, shown=bold)
+        else:
+            said = _paint("not identical", _RED, shown=bold)
+        print(
+            f"stint {stint.stint} (epoch {stint.epoch}): {said}: {stint.compared} of {stint.records} records "
+            f"compared, {stint.inputs} of them inputs; {stint.recorded_ms / 1000:.1f} s of call "
+            f"in {stint.took_ms:.1f} ms"
+        )
+        if stint.gap_at_us is not None:
+            print(f"  inputs are missing from {stint.gap_at_us} µs on: nothing after that was judged")
+        for fault in stint.faults[:SHOWN_DIVERGENCES]:
+            print(f"  {fault}")
+        for divergence in stint.divergences[:SHOWN_DIVERGENCES]:
+            print(f"  {divergence.class_} {divergence.scope}: {divergence.message}")
+            for name, text in (("recorded", divergence.recorded), ("replayed", divergence.replayed)):
+                print(_paint(f"    {name}  {text or '(nothing)'}", _DIM, shown=bold))
+        more = len(stint.divergences) - SHOWN_DIVERGENCES
+        if more > 0:
+            print(f"  and {more} more; --json gives all")
+    for damage in result.damage:
+        print(f"damage: {damage}")
+
+
+def _show_turns(turns: Sequence[TurnChange], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in ("turn", "as it was", "as it would have been", "what differs"):
+        table.add_column(column, overflow="fold")
+    for change in turns:
+        notes = [*change.changes, *(f"assumed: {text}" for text in change.assumptions)]
+        number = change.recorded or change.replayed
+        assert number is not None
+        table.add_row(
+            str(number.number), _side(change.recorded), _side(change.replayed), "\n".join(notes) or "-"
+        )
+    Console().print(table)
+
+
+def _side(side: TurnSide | None) -> str:
+    if side is None:
+        return "-"
+    ending = f"{side.outcome}({side.reason})" if side.reason else side.outcome or "open"
+    spoken = "silent" if side.first_output_ms is None else f"speaks after {side.first_output_ms} ms"
+    heard = f"heard {side.heard_ms / 1000:.1f} s"
+    return f"{side.intent} at {side.opened_ms / 1000:.2f} s, {spoken}, {heard}, {ending}"
+
+
+def _paint(text: str, colour: str, *, shown: bool) -> str:
+    return f"{colour}{text}{_PLAIN}" if shown else text
+
+
+def print_json(document: object) -> None:
+    """Print one JSON object on standard output."""
+    print(json_text.dumps(document, ensure_ascii=False, indent=2))

@@ -1,0 +1,269 @@
+"""The four ways to replay a recording, and the cursor that stands at a place in it.
+
+``recompute_decisions`` runs the same kernel over the recorded inputs and compares every record;
+``replay_decisions`` takes what was decided for true and checks that it keeps the contracts;
+``playback_recorded_provider_outputs`` runs a changed kernel against the recorded world
+(``rspp.replay.what_if``); ``re_simulate_nodes`` hears the recorded audio again (``rspp.replay.nodes``).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from rspp import _kernel
+from rspp.contracts.errors import EvidenceError
+from rspp.contracts.validation import check_stream
+from rspp.replay.divergence import Divergence
+from rspp.replay.inputs import kernel_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rspp.evidence.reader import Recording, Stint
+
+Mode = Literal[
+    "re_simulate_nodes",
+    "playback_recorded_provider_outputs",
+    "replay_decisions",
+    "recompute_decisions",
+]
+MODES: tuple[Mode, ...] = (
+    "re_simulate_nodes",
+    "playback_recorded_provider_outputs",
+    "replay_decisions",
+    "recompute_decisions",
+)
+
+
+class StintResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What the replay of one stint gave.
+
+    Attributes:
+        stint: its id.
+        epoch: of its lease.
+        records: records of the kernel in the recording.
+        compared: of these, how many were compared with the replay's.
+        inputs: how many of them were inputs.
+        recorded_ms: from the first to the last of them, on the session's clock.
+        took_ms: how long the replay took.
+        gap_at_us: from where on inputs are missing and nothing was judged; absent when none are.
+        divergences: what differs, in order.
+        faults: where the recorded decisions break the contracts, for ``replay_decisions``.
+    """
+
+    stint: str
+    epoch: int
+    records: int
+    compared: int
+    inputs: int
+    recorded_ms: float
+    took_ms: float
+    gap_at_us: int | None = None
+    divergences: tuple[Divergence, ...] = ()
+    faults: tuple[str, ...] = ()
+
+    @property
+    def identical(self) -> bool:
+        """Whether everything was compared and nothing differs."""
+        return not self.divergences and not self.faults and self.gap_at_us is None
+
+
+class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What the replay of a recording gave.
+
+    Attributes:
+        session_id: the session.
+        mode: how it was replayed.
+        stints: one result for each runtime that held the call, in order.
+        damage: what is wrong with the files, as texts; what they hold is judged all the same.
+    """
+
+    session_id: str
+    mode: Mode
+    stints: tuple[StintResult, ...]
+    damage: tuple[str, ...] = ()
+
+    @property
+    def identical(self) -> bool:
+        """Whether every stint was replayed whole to the same trace."""
+        return bool(self.stints) and not self.damage and all(stint.identical for stint in self.stints)
+
+    @property
+    def divergences(self) -> tuple[Divergence, ...]:
+        """Of all stints, in order."""
+        return tuple(divergence for stint in self.stints for divergence in stint.divergences)
+
+    @property
+    def speed(self) -> float:
+        """How many times faster than the call it was; 0 when nothing took measurable time."""
+        took = sum(stint.took_ms for stint in self.stints)
+        return sum(stint.recorded_ms for stint in self.stints) / took if took else 0.0
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain | {"identical": self.identical, "times_real_time": round(self.speed)}
+
+
+class ReplayCursor:
+    """A place in a stint, reached by running its kernel up to there.
+
+    Args:
+        stint: the stint.
+        changes: settings to change; see ``recompute``.
+
+    Raises:
+        EvidenceError: the stint has no settings, or its records cannot be read.
+    """
+
+    def __init__(
+        self, stint: Stint, changes: Mapping[str, Any] | None = None, behaviours: Sequence[int] | None = None
+    ) -> None:
+        arguments = kernel_arguments(stint.header, **(changes or {}))
+        if behaviours is not None:
+            arguments["behaviours"] = list(behaviours)
+        self._replay = _kernel.Replay(**arguments)
+        try:
+            for block in stint.blocks:
+                self._replay.feed(block)
+        except ValueError as error:
+            raise EvidenceError(
+                f"stint {stint.header['stint']}: records cannot be read: {error}",
+                hint="rspp-cli verify-evidence says what is damaged.",
+            ) from error
+        self._created_us = int(stint.header["created_us"])
+
+    @property
+    def replay(self) -> _kernel.Replay:
+        """The engine, at this place."""
+        return self._replay
+
+    def step(self, records: int = 1) -> int:
+        """Go on by that many records; returns how many there were."""
+        return self._replay.advance(records)
+
+    def to_ms(self, ms: int) -> int:
+        """Go on to ``ms`` after the stint began; returns how many records that took."""
+        return self._replay.advance_to_us(self._created_us + ms * 1000)
+
+    def to_turn(self, turn: int) -> bool:
+        """Go on until that turn has opened; false when it never does."""
+        return self._replay.advance_to_turn(turn)
+
+    def state(self) -> dict[str, Any]:
+        """Where it stands and what the kernel's state is there."""
+        replay = self._replay
+        return {
+            "position": replay.position,
+            "at_ms": max(0, replay.at_us - self._created_us) / 1000,
+            "turn": replay.turn,
+            "turn_state": replay.turn_state,
+            "epoch": replay.epoch,
+            "held": replay.held,
+            "divergences": len(replay.divergences),
+        }
+
+
+def recompute(
+    recording: Recording,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    behaviours: Sequence[int] | None = None,
+) -> ReplayResult:
+    """Run the kernel over the recorded inputs and compare every record.
+
+    Args:
+        recording: what was kept.
+        changes: settings to replace, under ``policy``, ``plan`` and ``providers``; none for an exact replay.
+        behaviours: numbers of the kernel's behaviours instead of the recorded ones.
+
+    Raises:
+        EvidenceError: nothing in it can be run again.
+    """
+    return ReplayResult(
+        session_id=recording.session_id,
+        mode="recompute_decisions",
+        stints=tuple(_recompute(stint, changes, behaviours) for stint in _stints(recording)),
+        damage=tuple(str(damage) for damage in recording.damage),
+    )
+
+
+def _recompute(
+    stint: Stint, changes: Mapping[str, Any] | None, behaviours: Sequence[int] | None
+) -> StintResult:
+    started = time.perf_counter()
+    cursor = ReplayCursor(stint, changes, behaviours)
+    records = cursor.step(2**62)
+    replay = cursor.replay
+    return StintResult(
+        stint=str(stint.header["stint"]),
+        epoch=int(stint.header["epoch"]),
+        records=records,
+        compared=replay.compared,
+        inputs=replay.inputs,
+        recorded_ms=max(0, replay.at_us - int(stint.header["created_us"])) / 1000,
+        took_ms=(time.perf_counter() - started) * 1000,
+        gap_at_us=replay.gap[0] if replay.gap is not None else None,
+        divergences=tuple(_told(divergence) for divergence in replay.divergences),
+    )
+
+
+def _told(found: _kernel.Divergence) -> Divergence:
+    return Divergence(
+        class_=found.class_,
+        scope=found.scope,
+        message=found.message,
+        index=found.index,
+        at_us=found.at_us,
+        recorded=found.recorded,
+        replayed=found.replayed,
+    )
+
+
+def take_decisions(recording: Recording) -> ReplayResult:
+    """Take the recorded decisions for true and check that, in order, they keep the contracts.
+
+    Raises:
+        EvidenceError: there is nothing in it.
+    """
+    results = []
+    for stint in _stints(recording):
+        started = time.perf_counter()
+        records = list(stint.records())
+        report = check_stream(msgspec.json.encode(record) for record in records)
+        times = [record["at_us"] for record in records if "at_us" in record]
+        results.append(
+            StintResult(
+                stint=str(stint.header["stint"]),
+                epoch=int(stint.header["epoch"]),
+                records=len(records),
+                compared=len(records),
+                inputs=sum(record["kind"] == "input" for record in records),
+                recorded_ms=(max(times) - min(times)) / 1000 if times else 0.0,
+                took_ms=(time.perf_counter() - started) * 1000,
+                faults=tuple(str(fault) for fault in report.faults),
+            )
+        )
+    return ReplayResult(
+        session_id=recording.session_id,
+        mode="replay_decisions",
+        stints=tuple(results),
+        damage=tuple(str(damage) for damage in recording.damage),
+    )
+
+
+def _stints(recording: Recording) -> Sequence[Stint]:
+    if not recording.stints:
+        raise EvidenceError(
+            "the recording holds no stint that can be run again",
+            hint="Name a session's folder under the evidence folder, or one of its segments.",
+        )
+    return recording.stints
+
+
+def allowed_modes(stint: Stint) -> tuple[str, ...]:
+    """Return the modes that the plan of a stint allows."""
+    policy = msgspec.json.decode(stint.header["settings"]["plan"]["policy_json"])
+    return tuple(policy["recording_policy"]["allowed_replay_modes"])

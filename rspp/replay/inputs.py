@@ -1,0 +1,102 @@
+"""Recorded inputs, given to a kernel once more from Python.
+
+``rspp._kernel.Replay`` does the same within the kernel and compares record by record; here every step is
+in Python's hands, because a changed kernel must be answered differently from the recorded one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rspp import _kernel
+from rspp.contracts.errors import EvidenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Record: TypeAlias = dict[str, Any]
+Effects: TypeAlias = Sequence[_kernel.Effect]
+
+
+def kernel_of(header: Mapping[str, Any], **changes: Mapping[str, Any]) -> _kernel.SessionKernel:
+    """Build the kernel that a stint ran on.
+
+    Args:
+        header: header of the stint's first segment.
+        changes: keyword arguments to use instead of recorded ones, under ``policy``, ``plan`` or
+            ``providers``.
+
+    Raises:
+        EvidenceError: the header does not hold the settings, or a value is not one that a kernel takes.
+    """
+    return _kernel.SessionKernel(**kernel_arguments(header, **changes))
+
+
+def kernel_arguments(header: Mapping[str, Any], **changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments of ``SessionKernel`` and ``Replay`` for a stint; see ``kernel_of``."""
+    try:
+        settings: dict[str, dict[str, Any]] = {
+            part: {**header["settings"][part], **changes.get(part, {})}
+            for part in ("policy", "plan", "providers")
+        }
+        return {
+            "session_id": header["session_id"],
+            "policy": _kernel.TurnPolicy(**settings["policy"]),
+            "plan": _kernel.PlanTemplate(**settings["plan"]),
+            "providers": _kernel.ProviderPolicy(**settings["providers"]),
+            "now_us": header["created_us"],
+            "wall_clock_ms": header["created_wall_ms"],
+            "evidence_capacity": header["settings"]["evidence_capacity"],
+            "behaviours": header["behaviours"],
+        }
+    except KeyError as error:
+        raise EvidenceError(
+            f"the recording's header has no {error.args[0]!r}",
+            hint="A stint begins with its kernel's settings: read the whole recording, not a later segment.",
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise EvidenceError(
+            f"the recorded settings do not fit this kernel: {error}",
+            hint="Replay with the changes that this version needs, or with the version that recorded it.",
+        ) from error
+
+
+def _lease(kernel: _kernel.SessionKernel, record: Record) -> Effects:
+    return kernel.lease(record["at_us"], record["epoch"], record["deadline_us"])
+
+
+def _voice_activity(kernel: _kernel.SessionKernel, record: Record) -> Effects:
+    return kernel.voice_activity(record["at_us"], record["media_sample"], record["permille"])
+
+
+def _connection(kernel: _kernel.SessionKernel, record: Record) -> Effects:
+    return kernel.connection(record["at_us"], record["state"], record["reason"])
+
+
+def _ingress(kernel: _kernel.SessionKernel, record: Record) -> Effects:
+    kernel.ingress(record["at_us"], record["carrier"])
+    return ()
+
+
+ENVIRONMENT: dict[str, Callable[[_kernel.SessionKernel, Record], Effects]] = {
+    "lease": _lease,
+    "lease_lost": lambda kernel, record: kernel.lease_lost(record["at_us"], record["reason"]),
+    "start": lambda kernel, record: kernel.start(record["at_us"], record["resumed"]),
+    "voice_activity": _voice_activity,
+    "text_message": lambda kernel, record: kernel.text_message(record["at_us"], record["reference"]),
+    "cancel": lambda kernel, record: kernel.cancel(record["at_us"], record["signal"]),
+    "connection": _connection,
+    "cancel_within": lambda kernel, record: kernel.cancel_within(
+        record["at_us"], record["scope"], record["target"]
+    ),
+    "routing_view": lambda kernel, record: kernel.routing_view(record["at_us"], record["epoch"]),
+    "migration": lambda kernel, record: kernel.migration(record["at_us"], record["step"], record["epoch"]),
+    "ingress": _ingress,
+}
+"""Inputs that come from the world: they do not depend on what the kernel decided before."""
+
+
+def inputs_of(records: Sequence[Record]) -> list[Record]:
+    """Return the records that are inputs, in order."""
+    return [record for record in records if record["kind"] == "input"]
