@@ -347,7 +347,8 @@ class SessionKernel:
     Args:
         session_id: non-empty id of the logical conversation.
         wall_clock_ms: wall clock at ``now_us``, ms since the epoch; later ones are derived.
-        evidence_capacity: records that Stage A keeps until they are drained; at least 256.
+        evidence_capacity: records that Stage A keeps until they are drained; at least 256. Windows of the
+            caller's audio and frames of the agent's make some 80 a second, so 4096 last about 50 s.
         providers: needed only for ``invoke``.
     """
 

@@ -87,6 +87,7 @@ DECISION_SCHEMA: dict[str, Any] = {
     },
 }
 INPUTS = {
+    "frame",
     "lease",
     "lease_lost",
     "start",

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::decision::{Decision, Outcome};
 use crate::edge::notice::What;
 use crate::event::{self, EventScope, Lane, PayloadClass};
-use crate::evidence::record::{AttemptRecord, Body, EdgeRecord, Marker, Record};
+use crate::evidence::record::{AttemptRecord, Body, Call, EdgeRecord, Marker, Record};
 use crate::evidence::ring::Gap;
 use crate::input::Event;
 use crate::reason::{Interner, Label};
@@ -91,7 +91,22 @@ impl Context {
                 put(out, format_args!(r#","state":"{}""#, state.name()));
             }
             Body::Input(event) => input(event, interner, out),
-            Body::Provider { modality, outcome, latency_us } => put(
+            Body::Frame { sequence, samples, epoch, verdict } => put(
+                out,
+                format_args!(
+                    concat!(
+                        r#","name":"frame","turn":{},"epoch":{},"sequence":{},"#,
+                        r#""samples":{},"verdict":"{}""#
+                    ),
+                    turn,
+                    epoch,
+                    sequence,
+                    samples,
+                    verdict.name()
+                ),
+            ),
+            Body::Call(made) => call(made, turn, out),
+            Body::Provider { modality, outcome, latency_us, .. } => put(
                 out,
                 format_args!(
                     r#","turn":{turn},"modality":"{}","outcome":"{}","latency_us":{latency_us}"#,
@@ -237,7 +252,7 @@ const fn kind(body: Body) -> &'static str {
         Body::Decision(_) => "decision",
         Body::Transition(_) => "transition",
         Body::Marker { .. } | Body::Plan(_) | Body::AgentState(_) => "marker",
-        Body::Input(_) => "input",
+        Body::Input(_) | Body::Frame { .. } | Body::Call(_) => "input",
         Body::Provider { .. } => "provider",
         Body::Attempt(_) => "provider_attempt",
     }
@@ -318,6 +333,30 @@ fn input(event: Event<Label>, interner: &Interner, out: &mut String) {
         Event::Migration { step, epoch } => {
             put(out, format_args!(r#","step":"{}","epoch":{epoch}"#, step.name()));
         }
+    }
+}
+
+fn call(made: Call, turn: u32, out: &mut String) {
+    put(out, format_args!(r#","name":"{}","turn":{turn}"#, made.name()));
+    match made {
+        Call::Invoke { modality } => put(out, format_args!(r#","modality":"{}""#, modality.name())),
+        Call::OutputHandedOn { invocation } => put(out, format_args!(r#","invocation":{invocation}"#)),
+        Call::AttemptFinished { invocation, ending, idle_us } => {
+            put(out, format_args!(r#","invocation":{invocation},"outcome":"{}""#, ending.class.name()));
+            if let Some(reason) = ending.reason {
+                put(out, format_args!(r#","reason":"{}""#, reason.code()));
+            }
+            put(
+                out,
+                format_args!(
+                    r#","retryable":{},"opens_circuit":{},"backoff_ms":{},"idle_us":{idle_us}"#,
+                    ending.retryable, ending.opens_circuit, ending.backoff_ms
+                ),
+            );
+        }
+        Call::Ingress { carrier: None } => out.push_str(r#","carrier_epoch":null"#),
+        Call::Ingress { carrier: Some(epoch) } => put(out, format_args!(r#","carrier_epoch":{epoch}"#)),
+        Call::DeadlinePassed => {}
     }
 }
 

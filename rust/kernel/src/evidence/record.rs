@@ -5,7 +5,9 @@ use crate::decision::Decision;
 use crate::edge::notice::What;
 use crate::effect::AgentState;
 use crate::event::{EventScope, Lane};
+use crate::fence::Verdict;
 use crate::input::{Event, Modality, ProviderOutcome};
+use crate::invocation::outcome::Ending;
 use crate::invocation::policy::RetryDecision;
 use crate::names::named_enum;
 use crate::plan::ResolvedTurnPlan;
@@ -81,8 +83,23 @@ pub enum Body {
     AgentState(AgentState),
     /// An input of the kernel.
     Input(Event<Label>),
+    /// A frame at the gate; the turn of the record is the frame's.
+    Frame {
+        /// Place of the frame in its turn.
+        sequence: u64,
+        /// Its length.
+        samples: u64,
+        /// Epoch it was made under.
+        epoch: u64,
+        /// What the gate said.
+        verdict: Verdict,
+    },
+    /// A call of the kernel beside `step` and `frame`.
+    Call(Call),
     /// The outcome of a provider invocation.
     Provider {
+        /// Whether the shell reported it; otherwise it follows from the end of an attempt.
+        reported: bool,
         /// What the provider does.
         modality: Modality,
         /// How the invocation ended.
@@ -94,6 +111,54 @@ pub enum Body {
     Attempt(AttemptRecord),
     /// A control signal of an edge.
     Edge(EdgeRecord),
+}
+
+/// A call that changes the kernel without being a `step`.
+///
+/// With the inputs, the frames, the reported provider outcomes and what the edges decided these are all
+/// that a kernel was given, so it can be run again from its evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// A provider invocation was asked for, for the turn of the record.
+    Invoke {
+        /// What the provider shall do.
+        modality: Modality,
+    },
+    /// Output of an attempt was about to be handed on: the first of it, or one that came too late.
+    OutputHandedOn {
+        /// Number of the invocation.
+        invocation: u32,
+    },
+    /// An attempt ended.
+    AttemptFinished {
+        /// Number of the invocation.
+        invocation: u32,
+        /// How it ended.
+        ending: Ending,
+        /// How long the provider waited for its listener, microseconds.
+        idle_us: u64,
+    },
+    /// An event from outside asked to come in and did not pass unremarked.
+    Ingress {
+        /// Epoch that it carried.
+        carrier: Option<i64>,
+    },
+    /// Some call found that the lease had run out.
+    DeadlinePassed,
+}
+
+impl Call {
+    /// The name in the evidence.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Invoke { .. } => "invoke",
+            Self::OutputHandedOn { .. } => "output_handed_on",
+            Self::AttemptFinished { .. } => "attempt_finished",
+            Self::Ingress { .. } => "ingress",
+            Self::DeadlinePassed => "deadline_passed",
+        }
+    }
 }
 
 /// What an edge decided (section 7 of the contracts).

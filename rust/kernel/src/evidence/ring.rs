@@ -63,16 +63,22 @@ impl StageA {
         self.capacity - self.records.len()
     }
 
-    /// Appends, sheds or refuses; never waits and never allocates.
+    /// Whether a record of this class would be stored.
     #[inline]
-    pub fn append(&mut self, record: Record, class: Class) -> Appended {
+    #[must_use]
+    pub fn takes(&self, class: Class) -> bool {
         let free = self.free();
-        let room = match class {
+        match class {
             Class::Detail => free * 4 >= self.capacity,
             Class::Baseline => free > RESERVE,
             Class::Terminal => free > 0,
-        };
-        if room {
+        }
+    }
+
+    /// Appends, sheds or refuses; never waits and never allocates.
+    #[inline]
+    pub fn append(&mut self, record: Record, class: Class) -> Appended {
+        if self.takes(class) {
             self.records.push_back(record);
             return Appended::Stored;
         }

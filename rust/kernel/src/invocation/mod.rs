@@ -216,6 +216,13 @@ impl Invocations {
         (0..).zip(candidates).find_map(free)
     }
 
+    /// Whether handing output on now would change the invocation: it is the first, or comes too late.
+    #[must_use]
+    pub fn delivery_counts(&self, number: u32) -> bool {
+        let invocation = self.live.iter().find(|live| live.number == number);
+        invocation.is_some_and(|live| live.state != State::Running || !live.delivered)
+    }
+
     /// Output of the running attempt was handed on; false when it was cancelled and must be dropped.
     pub fn deliver(&mut self, number: u32) -> bool {
         let Some(invocation) = self.live.iter_mut().find(|live| live.number == number) else {

@@ -3,7 +3,7 @@
 use crate::authority::{Grant, Ingress};
 use crate::decision::{Decision, Outcome, Phase, Scope};
 use crate::effect::{AgentState, Effect};
-use crate::evidence::record::{Class, Marker};
+use crate::evidence::record::{Call, Class, Marker};
 use crate::migration::{self, Step};
 use crate::reason::{Label, Reason};
 use crate::session::{Drained, SessionKernel, TURN_EPOCHS};
@@ -106,14 +106,22 @@ impl SessionKernel {
         }
         let verdict = self.authority.ingress(carrier);
         let open = self.open_turn();
+        let call = Call::Ingress { carrier };
         match verdict {
             Ingress::Accepted | Ingress::Invalid => {}
-            Ingress::Enriched => self.marker(Class::Detail, open, Marker::EpochEnriched, view),
-            Ingress::Refresh => self.marker(Class::Detail, open, Marker::ViewBehind, view),
+            Ingress::Enriched => {
+                self.note_call(Class::Detail, open, call);
+                self.marker(Class::Detail, open, Marker::EpochEnriched, view);
+            }
+            Ingress::Refresh => {
+                self.note_call(Class::Detail, open, call);
+                self.marker(Class::Detail, open, Marker::ViewBehind, view);
+            }
             Ingress::Stale => {
                 self.stale_events += 1;
                 // Once per turn: a flood of stale events must not fill the evidence.
                 if self.stale_event_reported.replace(open) != Some(open) {
+                    self.note_call(Class::Baseline, open, call);
                     self.stale_epoch(open, Scope::EdgeEnqueue);
                 }
             }

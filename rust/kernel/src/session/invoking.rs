@@ -2,7 +2,7 @@
 
 use crate::cancellation::{CancelScope, CancelToken};
 use crate::effect::Effect;
-use crate::evidence::record::{AttemptRecord, Body, Class, Marker};
+use crate::evidence::record::{AttemptRecord, Body, Call, Class, Marker};
 use crate::input::{Modality, ProviderOutcome};
 use crate::invocation::outcome::Ending;
 use crate::invocation::policy::{InvocationPolicy, RetryDecision};
@@ -30,6 +30,7 @@ impl SessionKernel {
     /// The reason for which nothing may be called: the turn is over, or there is no provider.
     pub fn invoke(&mut self, now_us: u64, turn: u32, modality: Modality) -> Result<Attempt, Reason> {
         self.enter(now_us);
+        self.note_call(Class::Baseline, turn, Call::Invoke { modality });
         let over = self.authority.drained() || (turn != 0 && turn != self.open_turn());
         if over {
             return Err(Reason::CancelRequestedBeforeInvoke);
@@ -42,6 +43,10 @@ impl SessionKernel {
     /// Output of a running attempt is about to be handed on; false when it must be dropped.
     pub fn output_handed_on(&mut self, now_us: u64, invocation: u32) -> bool {
         self.enter(now_us);
+        // Once per word would fill the evidence: only the first output and late ones change anything.
+        if self.invocations.delivery_counts(invocation) {
+            self.note_call(Class::Baseline, self.open_turn(), Call::OutputHandedOn { invocation });
+        }
         self.invocations.deliver(invocation)
     }
 
@@ -56,6 +61,8 @@ impl SessionKernel {
         idle_us: u64,
     ) -> Option<Attempt> {
         self.enter(now_us);
+        let call = Call::AttemptFinished { invocation, ending, idle_us };
+        self.note_call(Class::Baseline, self.open_turn(), call);
         let finished = self.invocations.finish(self.now_us, invocation, ending, idle_us)?;
         let turn = finished.turn;
         let reason = finished.ending.reason.map_or(Label::Empty, Label::Known);
@@ -90,7 +97,8 @@ impl SessionKernel {
     fn conclude(&mut self, invocation: u32, finished: &Finished) {
         let (turn, modality, latency_us) = (finished.turn, finished.modality, finished.total_us);
         let outcome = finished.ending.class;
-        self.record(Class::Detail, turn, 0, Body::Provider { modality, outcome, latency_us });
+        let body = Body::Provider { reported: false, modality, outcome, latency_us };
+        self.record(Class::Detail, turn, 0, body);
         if finished.cancelled {
             self.marker(Class::Baseline, turn, Marker::CancelAckAt, u64::from(invocation));
             if finished.dropped > 0 {
@@ -174,8 +182,14 @@ impl SessionKernel {
         self.advance(now_us);
         if self.authority.expired(self.now_us) {
             self.begin();
+            self.note_call(Class::Baseline, self.open_turn(), Call::DeadlinePassed);
             self.expire();
         }
+    }
+
+    /// Notices that the lease has run out, as every call does; a replay calls it by itself.
+    pub fn deadline_passed(&mut self, now_us: u64) {
+        self.enter(now_us);
     }
 
     /// Records one provider invocation. Effects wait for the next step.
@@ -188,6 +202,7 @@ impl SessionKernel {
         latency_us: u64,
     ) {
         self.enter(now_us);
-        self.record(Class::Detail, turn, 0, Body::Provider { modality, outcome, latency_us });
+        let body = Body::Provider { reported: true, modality, outcome, latency_us };
+        self.record(Class::Detail, turn, 0, body);
     }
 }

@@ -17,8 +17,8 @@ use crate::decision::Scope;
 use crate::effect::{AgentState, Effect, Intent};
 use crate::event::SequenceAllocator;
 use crate::evidence::json::Context;
-use crate::evidence::record::{Class, Marker};
-use crate::evidence::ring::StageA;
+use crate::evidence::record::{Body, Class, Marker};
+use crate::evidence::ring::{self, StageA};
 use crate::fence::{Gate, Verdict};
 use crate::input::{Event, Input};
 use crate::interruption::Burst;
@@ -191,51 +191,62 @@ impl SessionKernel {
     pub fn frame(&mut self, now_us: u64, turn: u32, epoch: u64, sequence: u64, samples: u64) -> Verdict {
         self.crossings += 1;
         self.advance(now_us);
-        if self.authority.drained() || self.authority.expired(self.now_us) {
-            return self.refuse_expired();
-        }
-        if epoch != self.authority.epoch() || self.authority.superseded() {
-            return self.refuse_stale();
-        }
-        let verdict = self.gate.check(turn, sequence, samples, self.now_us);
-        if verdict == Verdict::Pass && self.gate.frames() == 1 {
-            return self.first_output(turn);
+        let verdict = if self.authority.drained() || self.authority.expired(self.now_us) {
+            Verdict::LeaseExpired
+        } else if epoch != self.authority.epoch() || self.authority.superseded() {
+            Verdict::StaleEpoch
+        } else {
+            self.gate.check(turn, sequence, samples, self.now_us)
+        };
+        let first = verdict == Verdict::Pass && self.gate.frames() == 1;
+        let verdict = if first && !self.first_output_fits() { Verdict::Fenced } else { verdict };
+        self.record(Class::Detail, turn, 0, Body::Frame { sequence, samples, epoch, verdict });
+        match verdict {
+            Verdict::LeaseExpired => self.refuse_expired(),
+            Verdict::StaleEpoch => self.refuse_stale(),
+            Verdict::Pass | Verdict::Fenced if first => self.first_output(turn),
+            Verdict::Pass | Verdict::Held | Verdict::Fenced => {}
         }
         verdict
     }
 
     #[cold]
-    fn refuse_expired(&mut self) -> Verdict {
+    fn refuse_expired(&mut self) {
         if self.drained.is_none() {
             self.begin();
             self.expire();
         }
-        Verdict::LeaseExpired
     }
 
     #[cold]
-    fn refuse_stale(&mut self) -> Verdict {
+    fn refuse_stale(&mut self) {
         self.stale_frames += 1;
         let open = self.open_turn();
         if self.stale_reported != Some(open) {
             self.stale_reported = Some(open);
             self.stale_epoch(open, Scope::NodeDispatch);
         }
-        Verdict::StaleEpoch
+    }
+
+    /// Whether the record of a first frame, its marker and its signal will all be stored.
+    #[cold]
+    fn first_output_fits(&self) -> bool {
+        let downgrade = self.downgraded != Some(self.open_turn());
+        let needed = 2 + usize::from(self.evidence.takes(Class::Detail) || downgrade);
+        !self.evidence.losing() && self.evidence.free() >= ring::RESERVE + needed
     }
 
     #[cold]
-    fn first_output(&mut self, turn: u32) -> Verdict {
+    fn first_output(&mut self, turn: u32) {
         self.begin();
         self.marker(Class::Baseline, turn, Marker::FirstOutput, 0);
         self.signal_turn(Class::Baseline, turn, Signal::OutputAccepted, Emitter::Rk22, Label::Empty);
         if self.evidence.losing() {
             // Evidence comes before its effect: without it the first frame may not leave.
             self.check_evidence();
-            return Verdict::Fenced;
+        } else {
+            self.agent_state(AgentState::Speaking);
         }
-        self.agent_state(AgentState::Speaking);
-        Verdict::Pass
     }
 
     fn apply(&mut self, event: Event<&str>) {

@@ -4,7 +4,7 @@ use crate::cancellation::CancelScope;
 use crate::decision::Decision;
 use crate::effect::{AgentState, Effect};
 use crate::event::EventScope;
-use crate::evidence::record::{Body, Class, Marker, Record};
+use crate::evidence::record::{Body, Call, Class, Marker, Record};
 use crate::evidence::ring::Appended;
 use crate::input::Event;
 use crate::reason::{Label, Reason};
@@ -16,7 +16,11 @@ impl SessionKernel {
         let event = event.map(|word| self.interner.label(word));
         let (class, body) = match event {
             // A tick that finds nothing to do changes nothing, so a replay does not miss it.
-            Event::Tick if self.next_deadline_us().is_none_or(|due| due > self.now_us) => return,
+            Event::Tick
+                if !self.evidence.losing() && self.next_deadline_us().is_none_or(|due| due > self.now_us) =>
+            {
+                return
+            }
             Event::VoiceActivity { .. } | Event::Transcript(_) => (Class::Detail, Body::Input(event)),
             Event::Lease { epoch, .. } if epoch == self.authority.epoch() => {
                 (Class::Detail, Body::Input(event))
@@ -26,6 +30,12 @@ impl SessionKernel {
         self.record(class, self.open_turn(), 0, body);
     }
 
+    /// Records a call before its consequences.
+    pub(super) fn note_call(&mut self, class: Class, turn: u32, call: Call) {
+        self.record(class, turn, 0, Body::Call(call));
+    }
+
+    #[inline]
     pub(super) fn record(&mut self, class: Class, turn: u32, sequence: u64, body: Body) {
         let record = Record {
             at_us: self.now_us,
@@ -42,6 +52,7 @@ impl SessionKernel {
     }
 
     /// Says once per turn, or once while none is open, that details are being shed.
+    #[cold]
     pub(super) fn downgrade(&mut self) {
         let turn = self.open_turn();
         if self.downgraded == Some(turn) {
