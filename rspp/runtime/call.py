@@ -15,8 +15,9 @@ import structlog
 from rspp.authority.store import TTL_MS, Lease, LeaseHeld
 from rspp.contracts.errors import AuthorityError, TransportError
 from rspp.evidence.timeline import TimelineWriter
-from rspp.runtime.environment import evidence_file
+from rspp.runtime.environment import DEFAULT_TENANT, evidence_file
 from rspp.session.session import Session
+from rspp.telemetry.recorder import TelemetryTimeline
 from rspp.transports.livekit import LiveKitTransport
 from rspp.transports.livekit_access import agent_identity, mint_token
 
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 
     from rspp.authority.store import LeaseStore
     from rspp.contracts.ports import Clock, Offloader
+    from rspp.evidence.levels import RecordingOverride
     from rspp.pipeline.spec import PipelineSpec
     from rspp.providers.registry import Providers
     from rspp.runtime.stopping import Stopping
+    from rspp.session.recording import Timeline
+    from rspp.telemetry.sink import TelemetrySink
     from rspp.transports.livekit_access import ServerAccess
 
 DRAIN_SECONDS = 10.0
@@ -65,6 +69,8 @@ class CallPlan(msgspec.Struct, frozen=True, kw_only=True):
         spec: the pipeline.
         access: the server and its key.
         evidence: folder of the timelines; none keeps none.
+        tenant: whose call it is.
+        recording: recording level that the operator asked for; none takes the pipeline's.
         identity_prefix: first part of the agent's identity.
         token: access token of a dispatch; made from the key when empty or not for the identity.
         token_identity: identity in ``token``.
@@ -77,6 +83,8 @@ class CallPlan(msgspec.Struct, frozen=True, kw_only=True):
     spec: PipelineSpec
     access: ServerAccess
     evidence: Path | None = None
+    tenant: str = DEFAULT_TENANT
+    recording: RecordingOverride | None = None
     identity_prefix: str = "agent"
     token: str = ""
     token_identity: str = ""
@@ -99,8 +107,20 @@ async def hold_call(
     clock: Clock,
     offloader: Offloader,
     stopping: Stopping,
+    telemetry: TelemetrySink | None = None,
 ) -> str:
     """Hold one call under a lease until it ends; the providers are closed and the lease given back.
+
+    Args:
+        plan: which call, and how.
+        lease: the lease held for it.
+        resumed: whether it is taken over.
+        store: lease store that ``lease`` came from.
+        providers: opened providers.
+        clock: the kernel's time.
+        offloader: for blocking work.
+        stopping: asks the call to end.
+        telemetry: sees the evidence as well.
 
     Returns:
         Why it ended, such as ``caller_left``, ``hang_up`` or ``drained``.
@@ -121,14 +141,20 @@ async def hold_call(
         access=plan.access,
         caller_wait_seconds=plan.caller_wait_seconds,
     )
+    spec = plan.spec
+    if plan.recording is not None:
+        spec = plan.recording.applied(spec, clock.wall_clock_ms())
     with ExitStack() as closing:
         path = evidence_file(plan.evidence, plan.session_id, continued=resumed)
-        timeline = TimelineWriter(path) if path is not None else None
-        if timeline is not None:
-            closing.callback(timeline.close)
+        timeline: Timeline | None = None
+        if path is not None:
+            timeline = writer = TimelineWriter(path)
+            closing.callback(writer.close)
+        if telemetry is not None:
+            timeline = closing.enter_context(TelemetryTimeline(timeline, telemetry, epoch=lease.epoch))
         session = Session(
             session_id=plan.session_id,
-            spec=plan.spec,
+            spec=spec,
             transport=transport,
             providers=providers,
             store=store,
@@ -195,6 +221,7 @@ async def take_lease(
         "url": plan.access.url,
         "pipeline": f"{plan.spec.name}@{plan.spec.version}",
         "prefix": plan.identity_prefix,
+        "tenant": plan.tenant,
     }
     orphans = await offloader.run(store.orphans)
     resumed = any(orphan.session_id == plan.session_id for orphan in orphans)

@@ -11,6 +11,7 @@ import structlog
 from rspp.contracts.errors import RsppError
 from rspp.providers.registry import open_providers
 from rspp.runtime.call import CallPlan, hold_call, take_lease
+from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.runtime.stopping import Stopping
 from rspp.runtime.worker import Offer
 from rspp.session.offload import ThreadOffloader
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
     from rspp.authority.store import Lease, LeaseStore
     from rspp.contracts.ports import Clock
+    from rspp.evidence.levels import RecordingOverride
     from rspp.pipeline.spec import PipelineSpec
+    from rspp.telemetry.sink import TelemetrySink
     from rspp.transports.livekit_access import ServerAccess
 
 BUSY = 0.85
@@ -44,7 +47,10 @@ class Calls:
         store: lease store.
         clock: boot-time clock.
         evidence: folder of the timelines; none keeps none.
+        tenant: whose calls they are.
+        recording: recording level that the operator asked for; none takes the pipeline's.
         max_calls: most calls at once.
+        telemetry: sees the evidence of all of them.
     """
 
     def __init__(
@@ -56,6 +62,9 @@ class Calls:
         clock: Clock,
         evidence: Path | None,
         max_calls: int,
+        tenant: str = DEFAULT_TENANT,
+        recording: RecordingOverride | None = None,
+        telemetry: TelemetrySink | None = None,
     ) -> None:
         self.draining = False
         self.on_done: Callable[[str, str], Awaitable[None]] | None = None
@@ -64,7 +73,10 @@ class Calls:
         self._store = store
         self._clock = clock
         self._evidence = evidence
+        self._tenant = tenant
+        self._recording = recording
         self._max_calls = max_calls
+        self._telemetry = telemetry
         self._running: dict[str, tuple[asyncio.Task[None], Stopping]] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -109,6 +121,8 @@ class Calls:
             spec=self._spec,
             access=self._access,
             evidence=self._evidence,
+            tenant=self._tenant,
+            recording=self._recording,
             token=token,
             token_identity=agent_identity(job.id, 1),
             url=url,
@@ -189,6 +203,7 @@ class Calls:
                 clock=self._clock,
                 offloader=offloader,
                 stopping=stopping,
+                telemetry=self._telemetry,
             )
         finally:
             offloader.close()

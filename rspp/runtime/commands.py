@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter, validators
 
@@ -12,7 +13,11 @@ from rspp.pipeline.loader import load_pipeline
 from rspp.pipeline.registry import published
 from rspp.runtime import environment
 from rspp.runtime.logs import set_up_logs
+from rspp.telemetry.settings import telemetry_settings
 from rspp.terminal import version
+
+if TYPE_CHECKING:
+    from rspp.evidence.levels import RecordingOverride
 
 app = App(
     name="rspp-runtime",
@@ -32,6 +37,10 @@ def join(
     identity_prefix: str = "agent",
     state: Path | None = None,
     evidence: Path | None = None,
+    tenant: str = "",
+    record: str = "",
+    record_minutes: int = 0,
+    record_approval: str = "",
     wait_for_lease: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Join one room and hold one call.
@@ -45,6 +54,10 @@ def join(
         identity_prefix: first part of the agent's identity, PREFIX-SESSION-eEPOCH.
         state: folder of the lease store; $XDG_STATE_HOME/rspp by default.
         evidence: folder for the call's timeline, EVIDENCE/SESSION/timeline.jsonl.
+        tenant: whose call it is, and who may read what is recorded; RSPP_TENANT, else default.
+        record: recording level instead of the pipeline file's: L0, L1 or L2.
+        record_minutes: how long L1 lasts from now on.
+        record_approval: who approved L2, and why; kept with the recording.
         wait_for_lease: stand by while another runtime holds the call, and take over when it is gone.
     """
     session_id = session or environment.session_of_room(room)
@@ -52,7 +65,10 @@ def join(
     environment.checked_name(identity_prefix, "--identity-prefix")
     spec = published(load_pipeline(pipeline)).resolve(pipeline_version)
     environment.load_env_file(Path.cwd())
+    owner = environment.tenant_name(tenant)
+    recording = _asked(record, record_minutes, record_approval)
     access = environment.server_access()
+    telemetry = telemetry_settings()
     set_up_logs()
 
     # Imported last: they load the media library, and bad input should be answered before that.
@@ -65,9 +81,11 @@ def join(
         spec=spec,
         access=access,
         evidence=evidence,
+        tenant=owner,
+        recording=recording,
         identity_prefix=identity_prefix,
     )
-    return asyncio.run(join_room(plan, state=state, wait_for_lease=wait_for_lease))
+    return asyncio.run(join_room(plan, state=state, wait_for_lease=wait_for_lease, telemetry=telemetry))
 
 
 @app.command
@@ -80,6 +98,10 @@ def serve(
     port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8081,
     state: Path | None = None,
     evidence: Path | None = None,
+    tenant: str = "",
+    record: str = "",
+    record_minutes: int = 0,
+    record_approval: str = "",
     max_sessions: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=1000))] = 20,
 ) -> int:
     """Register as a worker and take the server's dispatches, many rooms in one process.
@@ -90,15 +112,22 @@ def serve(
         pipeline: pipeline file.
         pipeline_version: NAME@VERSION that the file must hold; anything else is refused.
         agent_name: take only dispatches by this name; without it, every new room.
-        host: address of the health endpoint.
-        port: port of the health endpoint, GET /healthz; 0 takes a free one.
+        host: address of the health endpoint; whoever reaches it may read the metrics.
+        port: port of the health endpoint, GET /healthz and GET /metrics; 0 takes a free one.
         state: folder of the lease store; $XDG_STATE_HOME/rspp by default.
         evidence: folder for the calls' timelines.
+        tenant: whose calls they are, and who may read what is recorded; RSPP_TENANT, else default.
+        record: recording level instead of the pipeline file's: L0, L1 or L2.
+        record_minutes: how long L1 lasts, for all calls, from now on.
+        record_approval: who approved L2, and why; kept with the recordings.
         max_sessions: most calls at once.
     """
     spec = published(load_pipeline(pipeline)).resolve(pipeline_version)
     environment.load_env_file(Path.cwd())
+    owner = environment.tenant_name(tenant)
+    recording = _asked(record, record_minutes, record_approval)
     access = environment.server_access()
+    telemetry = telemetry_settings()
     set_up_logs()
 
     from rspp.runtime.serve import ServePlan, serve_dispatches
@@ -111,6 +140,16 @@ def serve(
         port=port,
         state=state,
         evidence=evidence,
+        tenant=owner,
+        recording=recording,
         max_sessions=max_sessions,
+        telemetry=telemetry,
     )
     return asyncio.run(serve_dispatches(plan))
+
+
+def _asked(level: str, minutes: int, approval: str) -> RecordingOverride | None:
+    from rspp.evidence.levels import RecordingOverride
+
+    now = time.time_ns() // 1_000_000
+    return RecordingOverride.asked(level, minutes=minutes, approval=approval, wall_ms=now)

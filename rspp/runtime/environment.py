@@ -19,6 +19,10 @@ VARIABLES = ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
 SCHEMES = ("ws", "wss", "http", "https")
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 """What may become part of a file name and of a participant identity."""
+TENANT_VARIABLE = "RSPP_TENANT"
+DEFAULT_TENANT = "default"
+RESERVED_TENANTS = ("audit", "index.sqlite")
+"""Names that the evidence folder uses itself."""
 
 
 def load_env_file(folder: Path) -> None:
@@ -127,6 +131,27 @@ def checked_name(value: str, field: str) -> str:
             hint="Use at most 100 letters, digits, points, dashes and underscores, a letter or digit first.",
         )
     return value
+
+
+def tenant_name(given: str, environment: Mapping[str, str] | None = None) -> str:
+    """Return whose calls a command is about: what was given, else ``RSPP_TENANT``, else ``default``.
+
+    Args:
+        given: as given by the user; empty for none.
+        environment: ``os.environ`` when absent.
+
+    Raises:
+        ConfigurationError: the name cannot name a tenant.
+    """
+    values = os.environ if environment is None else environment
+    name = given or values.get(TENANT_VARIABLE, "").strip() or DEFAULT_TENANT
+    if not NAME.match(name) or name in RESERVED_TENANTS:
+        raise ConfigurationError(
+            f"{'--tenant' if given else TENANT_VARIABLE} {name!r} cannot name a tenant",
+            hint="Use at most 100 letters, digits, points, dashes and underscores, a letter or digit first; "
+            f"not {' or '.join(RESERVED_TENANTS)}.",
+        )
+    return name
 
 
 def session_of_room(room: str) -> str:

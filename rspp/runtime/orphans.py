@@ -12,6 +12,7 @@ from livekit import api
 from rspp.authority.store import TTL_MS, Lease
 from rspp.contracts.errors import AuthorityError
 from rspp.runtime.call import CallPlan, holder_name
+from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.transports.livekit_access import redact, server_api
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from rspp.authority.store import LeaseStore, Orphan
     from rspp.contracts.ports import Offloader
+    from rspp.evidence.levels import RecordingOverride
     from rspp.pipeline.spec import PipelineSpec
     from rspp.runtime.calls import Calls
     from rspp.transports.livekit_access import ServerAccess
@@ -42,6 +44,8 @@ class OrphanKeeper:
         spec: the pipeline.
         access: the server and its key.
         evidence: folder of the timelines; none keeps none.
+        tenant: whose calls they are.
+        recording: recording level that the operator asked for; none takes the pipeline's.
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class OrphanKeeper:
         spec: PipelineSpec,
         access: ServerAccess,
         evidence: Path | None,
+        tenant: str = DEFAULT_TENANT,
+        recording: RecordingOverride | None = None,
     ) -> None:
         self._calls = calls
         self._store = store
@@ -60,6 +66,8 @@ class OrphanKeeper:
         self._spec = spec
         self._access = access
         self._evidence = evidence
+        self._tenant = tenant
+        self._recording = recording
 
     async def run(self) -> None:
         """Look twice a second until cancelled."""
@@ -79,6 +87,8 @@ class OrphanKeeper:
         ours = metadata.get("url") == self._access.url and metadata.get("pipeline", "").startswith(
             f"{self._spec.name}@"
         )
+        # Another tenant's call is never taken over: its recording would go on under the wrong name.
+        ours = ours and metadata.get("tenant", DEFAULT_TENANT) == self._tenant
         if not room or not ours or not self._calls.open or self._calls.runs(orphan.session_id):
             return
         waiting = await self._somebody_waits(room)
@@ -95,6 +105,8 @@ class OrphanKeeper:
                 spec=self._spec,
                 access=self._access,
                 evidence=self._evidence,
+                tenant=self._tenant,
+                recording=self._recording,
                 identity_prefix=metadata.get("prefix", "agent"),
                 caller_wait_seconds=10.0,
             )

@@ -21,13 +21,16 @@ from rspp.runtime.orphans import OrphanKeeper
 from rspp.runtime.stopping import Stopping
 from rspp.runtime.worker import WorkerLink
 from rspp.session.offload import ThreadOffloader
+from rspp.telemetry.opening import telemetry_opened
 from rspp.terminal import version
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from rspp.evidence.levels import RecordingOverride
     from rspp.pipeline.spec import PipelineSpec
+    from rspp.telemetry.settings import TelemetrySettings
     from rspp.transports.livekit_access import ServerAccess
 
 FORCED_SECONDS = 4.0
@@ -47,7 +50,10 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         port: port of the health endpoint; 0 takes a free one.
         state: folder of the lease store; none takes the user's own.
         evidence: folder of the timelines; none keeps none.
+        tenant: whose calls they are.
+        recording: recording level that the operator asked for; none takes the pipeline's.
         max_sessions: most calls at once.
+        telemetry: where telemetry goes besides ``/metrics``.
     """
 
     spec: PipelineSpec
@@ -57,7 +63,10 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     state: Path | None
     evidence: Path | None
+    tenant: str
+    recording: RecordingOverride | None
     max_sessions: int
+    telemetry: TelemetrySettings
 
 
 async def serve_dispatches(plan: ServePlan) -> int:
@@ -73,6 +82,7 @@ async def serve_dispatches(plan: ServePlan) -> int:
     clock = BootClock()
     async with AsyncExitStack() as stack:
         stack.enter_context(stopping.installed())
+        telemetry = stack.enter_context(telemetry_opened(plan.telemetry, scraped=True))
         store = stack.enter_context(closing(SqliteLeaseStore(state_folder(plan.state) / LEASE_FILE, clock)))
         offloader = stack.enter_context(closing(ThreadOffloader("serve", threads=1)))
         await _try_providers(plan.spec)
@@ -82,7 +92,10 @@ async def serve_dispatches(plan: ServePlan) -> int:
             store=store,
             clock=clock,
             evidence=plan.evidence,
+            tenant=plan.tenant,
+            recording=plan.recording,
             max_calls=plan.max_sessions,
+            telemetry=telemetry,
         )
         link = WorkerLink(plan.access, agent_name=plan.agent_name, jobs=calls, version=version())
         calls.on_done = _reporting(link)
@@ -97,7 +110,8 @@ async def serve_dispatches(plan: ServePlan) -> int:
                 "load": round(calls.load, 3),
             }
 
-        port = await stack.enter_async_context(health_endpoint(plan.host, plan.port, health))
+        metrics = telemetry.scrape if telemetry is not None else None
+        port = await stack.enter_async_context(health_endpoint(plan.host, plan.port, health, metrics))
         keeper = OrphanKeeper(
             calls=calls,
             store=store,
@@ -105,6 +119,8 @@ async def serve_dispatches(plan: ServePlan) -> int:
             spec=plan.spec,
             access=plan.access,
             evidence=plan.evidence,
+            tenant=plan.tenant,
+            recording=plan.recording,
         )
         log.info("serving", health=f"http://{plan.host}:{port}/healthz", max_sessions=plan.max_sessions)
         await _until_stopped(link, keeper, calls, stopping)
