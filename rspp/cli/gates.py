@@ -1,0 +1,113 @@
+"""The commands of ``rspp-cli`` that release gates run: baseline, service gates, replay reports."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rspp.terminal import coloured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BASELINE = Path("artifacts/replay/runtime-baseline.json")
+SLO_REPORT = Path("artifacts/ops/slo-gates-report.json")
+SMOKE_REPORT = Path("artifacts/replay/smoke-report.json")
+REGRESSION_REPORT = Path("artifacts/replay/regression-report.json")
+EXIT_GATE = 1
+"""A gate fails, or what it judges is missing."""
+
+_RED, _GREEN, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[0m"
+
+
+def generate_runtime_baseline(output: Path = BASELINE, *, json: bool = False) -> int:
+    """Hold real sessions with embedded providers and write the evidence of their turns.
+
+    Answers, barge-ins, provider failures, lost authority and a takeover; some of the calls run in real time,
+    about 20 seconds.
+
+    Args:
+        output: file to write.
+        json: print one JSON object instead of lines.
+
+    Returns:
+        0 when every scenario closed, 1 when one did not.
+    """
+    from rspp.tooling.baseline import generate, write
+
+    _quiet_logs()
+    generated = generate()
+    write(generated, output)
+    whole = generated.completeness
+    if json:
+        _print_json(
+            {
+                "output": str(output),
+                "scenarios": list(generated.artifact.scenarios),
+                "accepted_turns": whole.total_accepted,
+                "complete": whole.complete,
+                "incomplete_turn_ids": list(whole.incomplete_turn_ids),
+                "completeness_ratio": whole.ratio,
+                "problems": generated.problems,
+            }
+        )
+    else:
+        held = len(generated.artifact.scenarios)
+        _print_lines(f"failed: {name}: {problem}" for name, problem in generated.problems.items())
+        print(f"{held} calls, {whole.total_accepted} accepted turns, {whole.complete} of them complete")
+        for turn, fields in list(whole.missing.items())[:5]:
+            print(f"incomplete: {turn} lacks {', '.join(fields)}")
+        print(f"baseline: {output}")
+    return EXIT_GATE if generated.problems or not whole.total_accepted else 0
+
+
+def slo_gates_report(output: Path = SLO_REPORT, baseline: Path = BASELINE, *, json: bool = False) -> int:
+    """Compute the six service gates from a runtime baseline; write JSON and Markdown.
+
+    Args:
+        output: JSON file to write; the Markdown goes beside it.
+        baseline: what generate-runtime-baseline wrote.
+        json: print the report as JSON instead of a table.
+
+    Returns:
+        0 when every gate holds, 1 when one is violated or the baseline is missing or unreadable.
+    """
+    from rspp.contracts.errors import ConfigurationError
+    from rspp.terminal import show_error
+    from rspp.tooling.slo_report import slo_table, write_slo_report
+
+    try:
+        document = write_slo_report(output, baseline)
+    except ConfigurationError as error:
+        show_error(error.message, error.hint)
+        return EXIT_GATE
+    if json:
+        _print_json(document)
+    else:
+        _print_lines(slo_table(document))
+        print(f"report: {output}")
+    return 0 if document["report"]["passed"] else EXIT_GATE
+
+
+def _quiet_logs() -> None:
+    """Keep the log lines of calls in this process out of what people read."""
+    import logging
+
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    red, green, plain = (_RED, _GREEN, _PLAIN) if coloured(sys.stdout) else ("", "", "")
+    for line in lines:
+        bad = line.startswith(("failed", "violation", "FAIL")) or line.endswith("FAIL")
+        colour = red if bad else green if line.startswith("passed") else ""
+        print(f"{colour}{line}{plain if colour else ''}")
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    import json
+
+    print(json.dumps(document, indent=2, ensure_ascii=False))
