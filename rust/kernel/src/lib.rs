@@ -30,6 +30,7 @@ pub mod policy;
 pub mod pool;
 pub mod prelude;
 pub mod reason;
+pub mod replay;
 pub mod session;
 pub mod signal;
 pub mod state;

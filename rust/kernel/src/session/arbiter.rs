@@ -257,7 +257,9 @@ impl SessionKernel {
             self.late_event(turn);
             return;
         }
-        self.fail(Reason::parse(reason).unwrap_or(Reason::ProviderFailure));
+        // Decided by the label that was recorded, so that a replay decides the same.
+        let label = self.interner.label(reason);
+        self.fail(if let Label::Known(reason) = label { reason } else { Reason::ProviderFailure });
     }
 
     /// Aborts the running turn because something in it failed, and says so if the policy wants it.

@@ -1,11 +1,14 @@
 //! A shell reduced to bookkeeping: it performs operations on a kernel and checks every rule it can see.
 
+#![allow(dead_code)] // each test file uses its own part
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rspp_kernel::authority::Ingress;
 use rspp_kernel::cancellation::CancelScope;
+use rspp_kernel::edge::notice::{Notice, What};
 use rspp_kernel::effect::{Effect, TurnOutcome};
-use rspp_kernel::event::EventScope;
+use rspp_kernel::event::{EventScope, Lane};
 use rspp_kernel::fence::Verdict;
 use rspp_kernel::input::{
     CancelSignal, ConnectionState, Event, Input, Modality, PlaybackEvent, ProviderOutcome, Transcript,
@@ -16,6 +19,8 @@ use rspp_kernel::invocation::MAX_LIVE;
 use rspp_kernel::migration::Step;
 use rspp_kernel::plan::PlanTemplate;
 use rspp_kernel::policy::TurnPolicy;
+use rspp_kernel::reason::{Label, Reason};
+use rspp_kernel::replay::Entry;
 use rspp_kernel::session::{SessionKernel, Settings};
 use rspp_kernel::signal::{Emitter, Signal};
 use rspp_kernel::turn::State;
@@ -48,6 +53,7 @@ pub(crate) enum Operation {
     Invoke(usize),
     Attempt { class: usize, retryable: bool, idle_us: u64 },
     HandOn,
+    Edge { what: usize, turn: u32 },
     Drain,
 }
 
@@ -78,22 +84,34 @@ pub(crate) struct Model {
     evidence: Vec<String>,
 }
 
+/// A kernel of these settings, at rest.
+pub(crate) fn kernel(interruptions: bool, failure_notice: bool, plan: bool) -> SessionKernel {
+    let policy = TurnPolicy { interruptions, failure_notice, greeting: true, ..TurnPolicy::default() };
+    kernel_with(policy, if plan { "graph/voice" } else { "" })
+}
+
+pub(crate) fn kernel_with(policy: TurnPolicy, graph: &str) -> SessionKernel {
+    policy.validate().expect("a valid policy");
+    let settings = Settings {
+        session_id: String::from("call/1 %"),
+        policy,
+        plan: PlanTemplate::new("shop@v1", graph, "simple", r#"{"budgets":{}}"#).expect("a template"),
+        now_us: 5_000_000,
+        wall_clock_ms: 1_700_000_000_000,
+        evidence_capacity: 256,
+    };
+    let mut kernel = SessionKernel::new(settings);
+    let providers = [(Modality::Llm, "one"), (Modality::Llm, "two"), (Modality::Tts, "voice")];
+    kernel.use_providers(InvocationPolicy::default(), &providers);
+    kernel
+}
+
 impl Model {
     pub(crate) fn new(interruptions: bool, failure_notice: bool, plan: bool) -> Self {
-        let graph = if plan { "graph/voice" } else { "" };
-        let policy = TurnPolicy { interruptions, failure_notice, greeting: true, ..TurnPolicy::default() };
-        policy.validate().expect("a valid policy");
-        let settings = Settings {
-            session_id: String::from("call/1 %"),
-            policy,
-            plan: PlanTemplate::new("shop@v1", graph, "simple", r#"{"budgets":{}}"#).expect("a template"),
-            now_us: 5_000_000,
-            wall_clock_ms: 1_700_000_000_000,
-            evidence_capacity: 256,
-        };
-        let mut kernel = SessionKernel::new(settings);
-        let providers = [(Modality::Llm, "one"), (Modality::Llm, "two"), (Modality::Tts, "voice")];
-        kernel.use_providers(InvocationPolicy::default(), &providers);
+        Self::of(kernel(interruptions, failure_notice, plan))
+    }
+
+    pub(crate) fn of(kernel: SessionKernel) -> Self {
         Self {
             kernel,
             now_us: 5_000_000,
@@ -106,6 +124,30 @@ impl Model {
             transcript: Vec::new(),
             evidence: Vec::new(),
         }
+    }
+
+    /// Takes everything out of Stage A as it is, the words numbered by the kernel.
+    pub(crate) fn take_entries(&mut self, entries: &mut Vec<Entry>) {
+        entries.extend(std::iter::from_fn(|| self.kernel.take_entry()));
+    }
+
+    /// Ticks whenever it is due, as a shell without any delay does, until `wait_us` are over.
+    pub(crate) fn tick_punctually(&mut self, wait_us: u64, entries: &mut Vec<Entry>) -> u64 {
+        let until_us = self.now_us + wait_us;
+        while self.kernel.next_deadline_us().is_some_and(|due_us| due_us <= until_us) {
+            self.tick_when_due();
+            self.take_entries(entries);
+        }
+        until_us.saturating_sub(self.now_us)
+    }
+
+    /// The words of the entries taken.
+    pub(crate) fn word(&self, label: Label) -> &str {
+        self.kernel.word(label)
+    }
+
+    pub(crate) fn turn_state(&self) -> State {
+        self.kernel.turn_state()
     }
 
     pub(crate) fn opened(&self) -> u64 {
@@ -223,6 +265,15 @@ impl Model {
                     let open = self.kernel.output_handed_on(self.now_us, invocation);
                     assert!(!open || !self.kernel.drained() || self.kernel.turn() == 0);
                 }
+            }
+            Operation::Edge { what, turn } => {
+                let what = [
+                    What::FlowXoff,
+                    What::DropNotice { reason: Reason::QueuePressureDrop, first: 2, last: 4 },
+                    What::Discontinuity(7),
+                ][what];
+                let notice = Notice { at_us: self.now_us, turn, what };
+                self.kernel.edge_decided(self.now_us, "llm>tts", Lane::Data, "speech", &notice);
             }
             Operation::Drain => self.drain(40),
         }

@@ -1,0 +1,58 @@
+//! The words of a recording and of its replay, brought into one numbering; and records in a few words.
+
+use crate::evidence::record::{Body, Record};
+use crate::reason::Label;
+
+/// The same body with other numbers for words from outside.
+pub(super) fn relabel(body: Body, mut number: impl FnMut(Label) -> Label) -> Body {
+    let mut of = |label: Label| if matches!(label, Label::Foreign(_)) { number(label) } else { label };
+    match body {
+        Body::Signal { signal, emitter, scope, reason, reach, invocation } => {
+            Body::Signal { signal, emitter, scope, reason: of(reason), reach, invocation }
+        }
+        Body::Input(event) => Body::Input(event.map(of)),
+        Body::Attempt(mut attempt) => {
+            attempt.provider = of(attempt.provider);
+            attempt.reason = of(attempt.reason);
+            attempt.next_provider = of(attempt.next_provider);
+            Body::Attempt(attempt)
+        }
+        Body::Edge(mut edge) => {
+            edge.name = of(edge.name);
+            Body::Edge(edge)
+        }
+        Body::Decision(_)
+        | Body::Transition(_)
+        | Body::Marker { .. }
+        | Body::Plan(_)
+        | Body::AgentState(_)
+        | Body::Frame { .. }
+        | Body::Call(_)
+        | Body::Provider { .. } => body,
+    }
+}
+
+/// What a record is, for a message.
+#[must_use]
+pub(super) fn describe(record: &Record) -> String {
+    match record.body {
+        Body::Signal { signal, .. } => format!("signal {}", signal.name()),
+        Body::Decision(decision) => format!("decision {}", decision.outcome.name()),
+        Body::Transition(transition) => {
+            format!("transition from {} to {}", transition.from.name(), transition.to.name())
+        }
+        Body::Marker { name, .. } => format!("marker {}", name.name()),
+        Body::Plan(_) => String::from("the frozen plan"),
+        Body::AgentState(state) => format!("agent state {}", state.name()),
+        Body::Input(_) => String::from("an input"),
+        Body::Frame { .. } => String::from("a frame"),
+        Body::Call(call) => format!("call {}", call.name()),
+        Body::Provider { modality, outcome, .. } => {
+            format!("outcome {} of {}", outcome.name(), modality.name())
+        }
+        Body::Attempt(attempt) => {
+            format!("attempt {} of invocation {}", attempt.attempt, attempt.invocation)
+        }
+        Body::Edge(edge) => format!("edge signal {}", edge.what.signal().name()),
+    }
+}
