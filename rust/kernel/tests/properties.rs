@@ -46,7 +46,9 @@ proptest! {
     #[test]
     fn every_recording_is_a_valid_stream(call in call(), interruptions in any::<bool>(), notice in any::<bool>()) {
         let mut model = Model::new(interruptions, notice, true);
-        for (wait_us, operation) in call {
+        // What an edge says follows rules of its own, which random words would break.
+        let legal = call.into_iter().filter(|(_, operation)| !matches!(operation, Operation::Edge { .. }));
+        for (wait_us, operation) in legal {
             model.perform(wait_us, operation);
             // Drained all along, nothing is shed: what is missing then was never written.
             model.perform(0, Operation::Drain);

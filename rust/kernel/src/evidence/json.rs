@@ -35,6 +35,13 @@ impl Context {
         }
     }
 
+    /// The session's id.
+    #[must_use]
+    pub fn session_id(&self) -> String {
+        // It was quoted here, so it can be read again.
+        serde_json::from_str(&self.session).unwrap_or_default()
+    }
+
     /// Wall clock at `at_us`, derived from the one at creation.
     #[must_use]
     pub fn wall_ms(&self, at_us: u64) -> u64 {

@@ -52,8 +52,8 @@ pub struct Judge {
 impl Judge {
     /// What was found.
     #[must_use]
-    pub const fn found(&self) -> &Found {
-        &self.found
+    pub fn into_found(self) -> Found {
+        self.found
     }
 
     /// Records that were compared.

@@ -45,7 +45,7 @@ pub struct Divergence {
 pub const MAX_LISTED: usize = 1000;
 
 /// The divergences found so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     listed: Vec<Divergence>,
     unlisted: u64,

@@ -21,14 +21,12 @@ use crate::session::SessionKernel;
 use crate::signal::Signal;
 
 use compare::{Group, Judge, Place};
-use divergence::{rendered, Class, Divergence};
+use divergence::{Class, Found};
 use perform::{give, given};
 use words::relabel;
 
 /// Most records that wait to be replayed.
 pub const MAX_PENDING: usize = 1 << 20;
-/// Most replayed records that wait to be taken; the replay pauses when they are not.
-pub const MAX_KEPT: usize = 1 << 16;
 
 /// Where inputs are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +77,6 @@ pub struct Replay {
     given_us: u64,
     backwards: bool,
     gap: Option<Missing>,
-    own_timers: bool,
-    kept: Option<VecDeque<Record>>,
 }
 
 impl Replay {
@@ -107,22 +103,7 @@ impl Replay {
             given_us: at_us,
             backwards: false,
             gap: None,
-            own_timers: false,
-            kept: None,
         }
-    }
-
-    /// Lets the kernel's own timers fire when they are due, and leaves the recorded ticks out.
-    ///
-    /// For a kernel with other settings, whose timers were never due when the recorded ones were. A
-    /// real shell is a little late for a timer, so this is not exact for a recording of one.
-    pub const fn use_own_timers(&mut self) {
-        self.own_timers = true;
-    }
-
-    /// Keeps what the replayed kernel writes, for [`Replay::take_replayed`].
-    pub fn keep(&mut self) {
-        self.kept.get_or_insert_with(VecDeque::new);
     }
 
     /// Takes more of the recording; `text` gives the words of its labels.
@@ -153,9 +134,7 @@ impl Replay {
     /// The recording ends here in good order: what the last input led to is complete.
     pub fn finish(&mut self) {
         self.advance(u64::MAX);
-        if self.pending.is_empty() {
-            self.judge(false);
-        }
+        self.judge(false);
     }
 
     /// Goes on by up to `records` records; returns how many it were.
@@ -181,19 +160,16 @@ impl Replay {
 
     fn advance_while(&mut self, mut go_on: impl FnMut(u64, &Record) -> bool) -> u64 {
         let start = self.position;
-        while self.kept.as_ref().is_none_or(|kept| kept.len() < MAX_KEPT) {
-            match self.pending.front().copied() {
-                Some(Entry::Record(record)) if go_on(self.position - start, &record) => {
-                    self.pending.pop_front();
+        while let Some(entry) = self.pending.front().copied() {
+            match entry {
+                Entry::Record(record) if go_on(self.position - start, &record) => {
                     self.take(record);
                     self.position += 1;
                 }
-                Some(Entry::Missing(missing)) => {
-                    self.pending.pop_front();
-                    self.miss(missing);
-                }
-                Some(Entry::Record(_)) | None => break,
+                Entry::Record(_) => break,
+                Entry::Missing(missing) => self.miss(missing),
             }
+            self.pending.pop_front();
         }
         self.position - start
     }
@@ -206,23 +182,15 @@ impl Replay {
         if let Some(missing) = incomplete(&record) {
             return self.miss(missing);
         }
-        let starts = given(&record.body) && !(self.own_timers && is_tick(&record.body));
+        let starts = given(&record.body);
         if starts {
-            if self.own_timers {
-                self.fire_timers(record.at_us);
-            }
             self.judge(false);
-        }
-        if starts {
             self.order(&record);
         }
         self.at_us = self.at_us.max(record.at_us);
         if !starts && self.recorded.is_empty() && !self.group_given && self.position == 0 {
             let message = String::from("the recording does not begin with an input");
             self.whole(Class::Outcome, message, &record);
-        }
-        if self.own_timers && is_tick(&record.body) {
-            return;
         }
         self.recorded.push(record);
         self.places.push(self.position);
@@ -253,29 +221,11 @@ impl Replay {
         self.judge.whole(class, self.position, message, record, place);
     }
 
-    fn fire_timers(&mut self, now_us: u64) {
-        let mut last_us = None;
-        while let Some(due_us) = self.kernel.next_deadline_us().filter(|due_us| *due_us <= now_us) {
-            // A deadline that a tick does not remove would be due for ever.
-            if last_us.replace(due_us).is_some_and(|last_us| last_us >= due_us) {
-                break;
-            }
-            let event = crate::input::Event::Tick;
-            self.kernel.step(crate::input::Input { now_us: due_us, event });
-            self.collect();
-        }
-    }
-
     fn collect(&mut self) {
         while let Some(Entry::Record(mut record)) = self.kernel.take_entry() {
             let (kernel, words) = (&self.kernel, &mut self.words);
             record.body = relabel(record.body, |label| words.label(kernel.word(label)));
-            if let Some(kept) = &mut self.kept {
-                kept.push_back(record);
-            }
-            if !(self.own_timers && is_tick(&record.body)) {
-                self.replayed.push(record);
-            }
+            self.replayed.push(record);
         }
     }
 
@@ -288,22 +238,20 @@ impl Replay {
         if self.recorded.is_empty() && self.replayed.is_empty() {
             return;
         }
-        let (recorded, replayed, given) = (&self.recorded, &self.replayed, self.group_given);
-        let (places, next) = (&self.places, self.position);
-        let place = Place { context: &self.context, words: &self.words };
-        self.judge.group(&Group { recorded, places, next, replayed, given, cut }, place);
+        let mut judge = std::mem::take(&mut self.judge);
+        self.judge_with(&mut judge, cut);
+        self.judge = judge;
         self.recorded.clear();
         self.places.clear();
         self.replayed.clear();
         self.group_given = false;
     }
 
-    /// Takes up to `limit` of the kept records out, each as one JSON object, oldest first.
-    pub fn take_replayed(&mut self, limit: usize, mut take: impl FnMut(&str)) {
-        let Some(kept) = &mut self.kept else { return };
-        for record in kept.drain(..limit.min(kept.len())) {
-            take(&rendered(Some(&record), &self.context, &self.words));
-        }
+    fn judge_with(&self, judge: &mut Judge, cut: bool) {
+        let (recorded, replayed, given) = (&self.recorded, &self.replayed, self.group_given);
+        let (places, next) = (&self.places, self.position);
+        let place = Place { context: &self.context, words: &self.words };
+        judge.group(&Group { recorded, replayed, places, next, given, cut }, place);
     }
 
     /// The kernel, as the recorded one was after the record before the position.
@@ -333,7 +281,7 @@ impl Replay {
     /// Recorded records that were compared.
     #[must_use]
     pub const fn compared(&self) -> u64 {
-        self.judge.compared()
+        self.judge.compared() + self.recorded.len() as u64
     }
 
     /// Records that were fed and wait.
@@ -348,21 +296,16 @@ impl Replay {
         self.gap
     }
 
-    /// What differs, in the order of the recording; that of the latest input once the next one came.
+    /// What differs up to the position, in the order of the recording.
+    ///
+    /// What the latest input led to is judged as far as it was recorded; only the next input, or
+    /// [`Replay::finish`], shows that something is missing at its end.
     #[must_use]
-    pub fn divergences(&self) -> &[Divergence] {
-        self.judge.found().listed()
+    pub fn found(&self) -> Found {
+        let mut judge = self.judge.clone();
+        self.judge_with(&mut judge, true);
+        judge.into_found()
     }
-
-    /// Divergences that found no room in the list.
-    #[must_use]
-    pub const fn unlisted(&self) -> u64 {
-        self.judge.found().unlisted()
-    }
-}
-
-const fn is_tick(body: &Body) -> bool {
-    matches!(body, Body::Input(crate::input::Event::Tick))
 }
 
 /// Records after which what the kernel was given, or could write, is not known from the recording.

@@ -4,10 +4,12 @@ use crate::cancellation::CancelScope;
 use crate::decision::Decision;
 use crate::effect::{AgentState, Effect};
 use crate::event::EventScope;
+use crate::evidence::json::Context;
 use crate::evidence::record::{Body, Call, Class, Marker, Record};
 use crate::evidence::ring::Appended;
 use crate::input::Event;
 use crate::reason::{Label, Reason};
+use crate::replay::{Entry, Missing};
 use crate::session::SessionKernel;
 use crate::signal::{Emitter, Signal};
 
@@ -170,5 +172,27 @@ impl SessionKernel {
             self.context.render(&record, &self.interner, &mut line);
             take(&line);
         }
+    }
+
+    /// Takes the oldest record, or the note of lost ones, out of Stage A.
+    pub fn take_entry(&mut self) -> Option<Entry> {
+        if let Some(gap) = self.evidence.take_gap() {
+            return Some(Entry::Missing(Missing { at_us: gap.at_us, records: gap.records }));
+        }
+        self.evidence.pop().map(Entry::Record)
+    }
+
+    /// The word behind a label of this kernel's records.
+    #[must_use]
+    pub fn word(&self, label: Label) -> &str {
+        self.interner.text(label)
+    }
+
+    pub(crate) const fn context(&self) -> &Context {
+        &self.context
+    }
+
+    pub(crate) const fn now_us(&self) -> u64 {
+        self.now_us
     }
 }

@@ -131,16 +131,6 @@ impl Model {
         entries.extend(std::iter::from_fn(|| self.kernel.take_entry()));
     }
 
-    /// Ticks whenever it is due, as a shell without any delay does, until `wait_us` are over.
-    pub(crate) fn tick_punctually(&mut self, wait_us: u64, entries: &mut Vec<Entry>) -> u64 {
-        let until_us = self.now_us + wait_us;
-        while self.kernel.next_deadline_us().is_some_and(|due_us| due_us <= until_us) {
-            self.tick_when_due();
-            self.take_entries(entries);
-        }
-        until_us.saturating_sub(self.now_us)
-    }
-
     /// The words of the entries taken.
     pub(crate) fn word(&self, label: Label) -> &str {
         self.kernel.word(label)
@@ -266,15 +256,7 @@ impl Model {
                     assert!(!open || !self.kernel.drained() || self.kernel.turn() == 0);
                 }
             }
-            Operation::Edge { what, turn } => {
-                let what = [
-                    What::FlowXoff,
-                    What::DropNotice { reason: Reason::QueuePressureDrop, first: 2, last: 4 },
-                    What::Discontinuity(7),
-                ][what];
-                let notice = Notice { at_us: self.now_us, turn, what };
-                self.kernel.edge_decided(self.now_us, "llm>tts", Lane::Data, "speech", &notice);
-            }
+            Operation::Edge { what, turn } => self.edge(what, turn),
             Operation::Drain => self.drain(40),
         }
         assert_eq!(self.kernel.turn(), self.open_as_told(), "effects tell which turn is open");
@@ -289,6 +271,13 @@ impl Model {
             return 0;
         }
         self.seen.open.unwrap_or(0)
+    }
+
+    fn edge(&mut self, what: usize, turn: u32) {
+        let lost = What::DropNotice { reason: Reason::QueuePressureDrop, first: 2, last: 4 };
+        let what = [What::FlowXoff, lost, What::Discontinuity(7)][what];
+        let notice = Notice { at_us: self.now_us, turn, what };
+        self.kernel.edge_decided(self.now_us, "llm>tts", Lane::Data, "speech", &notice);
     }
 
     fn finish_attempt(&mut self, class: usize, retryable: bool, idle_us: u64) {
