@@ -75,7 +75,7 @@ def _connection(kernel: _kernel.SessionKernel, record: Record) -> Effects:
 
 
 def _ingress(kernel: _kernel.SessionKernel, record: Record) -> Effects:
-    kernel.ingress(record["at_us"], record["carrier"])
+    kernel.ingress(record["at_us"], record["carrier_epoch"])
     return ()
 
 

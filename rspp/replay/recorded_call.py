@@ -152,10 +152,6 @@ class _Reading:
                 kernel.output_handed_on(now, record["invocation"])
             case "attempt_finished":
                 finish_attempt(kernel, now, record["invocation"], record)
-            case "provider_outcome":
-                kernel.provider_outcome(
-                    now, turn, record["modality"], record["outcome"], record["latency_us"]
-                )
         if name not in ("tick", "playback"):
             owner = self._invocations.get(record.get("invocation", 0), turn)
             given = self._call.turns.get(owner)

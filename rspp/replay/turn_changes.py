@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rspp.contracts.media import OUTPUT_RATE_HZ
+from rspp.contracts.media import MAX_QUEUED_MS, OUTPUT_RATE_HZ
 
 if TYPE_CHECKING:
     from rspp.replay.trace import Trace, TurnTrace
@@ -64,7 +64,8 @@ def compare_turns(
         recorded: the call as it was.
         replayed: the other run; its turns name their counterparts.
         created_us: when the stint began.
-        tolerance_ms: times that differ by no more are the same.
+        tolerance_ms: times that differ by no more are the same; what was heard may differ by what lies
+            behind the gate.
     """
     met = {turn.counterpart: turn for turn in replayed.turns.values() if turn.counterpart}
     pairs: list[tuple[int, TurnTrace | None, TurnTrace | None]] = [
@@ -119,7 +120,7 @@ def _changes(before: TurnTrace | None, after: TurnTrace | None, tolerance_ms: fl
             tolerance_ms,
         )
     heard = [turn.samples * 1_000_000 // OUTPUT_RATE_HZ for turn in (before, after)]
-    if abs(heard[1] - heard[0]) > tolerance_ms * 1000:
+    if abs(heard[1] - heard[0]) > MAX_QUEUED_MS * 1000:
         found.append(f"heard {heard[0] / 1e6:.2f} s → {heard[1] / 1e6:.2f} s")
     if before.holds != after.holds:
         found.append(f"held {before.holds} → {after.holds} times")

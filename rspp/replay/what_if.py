@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from rspp import _kernel
-from rspp.contracts.media import FRAME_MS, OUTPUT_FRAME_SAMPLES
+from rspp.contracts.media import FRAME_MS, MAX_QUEUED_MS, OUTPUT_FRAME_SAMPLES
 from rspp.replay.inputs import ENVIRONMENT, Record, kernel_of
 from rspp.replay.recorded_call import GivenTurn, RecordedCall, finish_attempt
 from rspp.replay.trace import Trace
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 FRAME_US = FRAME_MS * 1000
+QUEUED_FRAMES = MAX_QUEUED_MS // FRAME_MS
+"""Frames that lie behind the gate: they leave at once when a voice begins, and come back on a hold."""
 SAME_TURN_US = 3_000_000
 """Two turns of the same intent are the same one when they open at most this far apart: the longest wait
 for an unfinished sentence is shorter."""
@@ -60,13 +62,14 @@ class _Reply:
         self.opened_us = opened_us
         self.given = given
         self.sequence = 0
-        self.heard = 0
+        self.position = 0
+        self.burst = QUEUED_FRAMES
         self.held = False
         self.held_us = 0
         self.held_since = 0
         self.waiting = False
         self.endless = False
-        self.total = max(given.generated, sum(samples for _, samples in given.frames))
+        self.total = given.generated or sum(samples for _, samples in given.frames)
         self.invocations: dict[int, int] = {}
 
 
@@ -174,8 +177,7 @@ class _World:
                 case _kernel.OpenTurn():
                     self._open(now, effect)
                 case _kernel.HoldOutput():
-                    if self._reply is not None and not self._reply.held:
-                        self._reply.held, self._reply.held_since = True, now
+                    self._hold(now)
                 case _kernel.ResumeOutput():
                     self._resume(now)
                 case _kernel.CancelTurn(turn, _):
@@ -246,10 +248,6 @@ class _World:
                     self._finish(now, reply, step)
                 case "generation_failed":
                     self._fail(now, reply, step["reason"])
-                case "provider_outcome":
-                    self._kernel.provider_outcome(
-                        now, reply.number, step["modality"], step["outcome"], step["latency_us"]
-                    )
 
         return give
 
@@ -291,30 +289,40 @@ class _World:
                 return
             samples = OUTPUT_FRAME_SAMPLES
             if not reply.endless:
-                samples = min(samples, reply.total - reply.heard)
+                samples = min(samples, reply.total - reply.position)
             verdict = self._kernel.frame(now, reply.number, reply.epoch, reply.sequence + 1, samples)
             if verdict != _kernel.PASS:
                 self._tick(now)
                 return
             reply.sequence += 1
-            reply.heard += samples
+            reply.position += samples
             self._trace.frame(now, reply.number, samples)
             if reply.sequence == 1:
                 self._perform(now, self._kernel.playback(now, reply.number, "started", 0))
-            if reply.heard == reply.total and not reply.endless:
+            if reply.position >= reply.total and not reply.endless:
                 self._perform(now, self._kernel.generation_finished(now, reply.number))
                 return
-            known = reply.given.frames
-            available = known[reply.sequence][0] if reply.sequence < len(known) else 0
-            self._at(max(now + FRAME_US, reply.opened_us + reply.held_us + available), give)
+            following = now if reply.burst else now + FRAME_US
+            reply.burst = max(0, reply.burst - 1)
+            if reply.sequence < len(reply.given.frames):
+                known = reply.given.frames[reply.sequence][0]
+                following = max(following, reply.opened_us + reply.held_us + known)
+            self._at(following, give)
 
         return give
+
+    def _hold(self, now: int) -> None:
+        reply = self._reply
+        if reply is not None and not reply.held:
+            reply.held, reply.held_since = True, now
+            reply.position = max(0, reply.position - QUEUED_FRAMES * OUTPUT_FRAME_SAMPLES)
 
     def _resume(self, now: int) -> None:
         reply = self._reply
         if reply is None or not reply.held:
             return
         reply.held = False
+        reply.burst = QUEUED_FRAMES
         reply.held_us += now - reply.held_since
         if reply.waiting:
             reply.waiting = False
@@ -324,8 +332,8 @@ class _World:
         reply = self._reply
         if reply is not None and reply.number == turn:
             self._reply = None
-            if reply.heard:
-                self._perform(now, self._kernel.playback(now, turn, "cancelled", reply.heard))
+            if reply.position:
+                self._perform(now, self._kernel.playback(now, turn, "cancelled", reply.position))
 
     def _close(self, now: int, turn: int, outcome: str) -> None:
         reply = self._reply
@@ -336,7 +344,7 @@ class _World:
             return
 
         def played(later: int) -> None:
-            self._perform(later, self._kernel.playback(later, turn, "completed", reply.heard))
+            self._perform(later, self._kernel.playback(later, turn, "completed", reply.position))
             if self._hangs_up and reply.given.number == self._hangs_up:
                 self._perform(later, self._kernel.connection(later, "ended", "hang_up"))
                 self._over = True
