@@ -14,20 +14,31 @@ from rspp.runtime.call import CallPlan, hold_call, take_lease
 from rspp.runtime.environment import state_folder
 from rspp.runtime.stopping import Stopping
 from rspp.session.offload import ThreadOffloader
+from rspp.telemetry.opening import telemetry_opened
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rspp.telemetry.settings import TelemetrySettings
 
 LEASE_FILE = "leases.sqlite3"
 
 log = structlog.get_logger(__name__)
 
 
-async def join_room(plan: CallPlan, *, state: Path | None, wait_for_lease: bool) -> int:
+async def join_room(
+    plan: CallPlan, *, state: Path | None, wait_for_lease: bool, telemetry: TelemetrySettings
+) -> int:
     """Join the room and hold the call until it ends.
 
     Providers are opened before the lease is taken, so that a standby is heard at once when it takes
     over.
+
+    Args:
+        plan: which call.
+        state: folder of the lease store; none takes the user's own.
+        wait_for_lease: stand by while another runtime holds the call.
+        telemetry: where telemetry goes; nobody scrapes a runtime of one call.
 
     Returns:
         Exit status: 0 when the call ended, 128 plus the signal when one ended it.
@@ -39,6 +50,7 @@ async def join_room(plan: CallPlan, *, state: Path | None, wait_for_lease: bool)
     clock = BootClock()
     with (
         stopping.installed(),
+        telemetry_opened(telemetry, scraped=False) as sink,
         closing(SqliteLeaseStore(state_folder(state) / LEASE_FILE, clock)) as store,
         closing(ThreadOffloader(plan.session_id)) as offloader,
     ):
@@ -61,6 +73,7 @@ async def join_room(plan: CallPlan, *, state: Path | None, wait_for_lease: bool)
                 clock=clock,
                 offloader=offloader,
                 stopping=stopping,
+                telemetry=sink,
             )
         finally:
             if not handed_over:

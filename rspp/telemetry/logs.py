@@ -17,6 +17,8 @@ from rspp.telemetry.measuring import turn_number
 from rspp.telemetry.spans import SCOPE
 from rspp.telemetry.vocabulary import (
     DECISIONS,
+    EMITTERS,
+    LANES,
     MODALITIES,
     OUTCOMES,
     PHASES,
@@ -136,8 +138,10 @@ class SessionLogs:
             "rspp.event_id": str(event.get("event_id", "")),
             "rspp.pipeline_version": self._context.pipeline_version,
             "rspp.authority_epoch": epoch,
-            "rspp.lane": str(event.get("lane", "ControlLane")),
-            "rspp.emitted_by": str(event.get("emitted_by", "RK-11" if "modality" in record else "RK-16")),
+            "rspp.lane": word_of(event.get("lane", "ControlLane"), LANES),
+            "rspp.emitted_by": word_of(
+                event.get("emitted_by", "RK-11" if "modality" in record else "RK-16"), EMITTERS
+            ),
             "rspp.runtime_timestamp_ms": at_us // 1000,
             "rspp.wall_clock_timestamp_ms": at_ns // 1_000_000,
         } | told

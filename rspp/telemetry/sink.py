@@ -208,8 +208,17 @@ class TelemetrySink:
         """Batches that wait."""
         return self._waiting.qsize()
 
+    def flush(self, timeout: float = 2.0) -> bool:
+        """Wait until all evidence that was taken has been read; returns whether it has.
+
+        Args:
+            timeout: longest wait, seconds.
+        """
+        with self._waiting.all_tasks_done:
+            return self._waiting.all_tasks_done.wait_for(lambda: not self._waiting.unfinished_tasks, timeout)
+
     def close(self, timeout: float = 2.0) -> bool:
-        """Read and send what is waiting; safe to call twice.
+        """Read and send what is waiting; safe to call twice. Nothing can be scraped afterwards.
 
         Args:
             timeout: longest wait, seconds; what is not sent by then is lost.
@@ -244,6 +253,7 @@ class TelemetrySink:
                 self._finish(context)
             else:
                 self._read(context, block, records)
+            self._waiting.task_done()
             self._send(force=False)
             if not self._closing.is_set():
                 self._closing.wait(min(MAX_REST_S, (time.thread_time() - used) * REST))

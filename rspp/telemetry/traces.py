@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from rspp.telemetry.measuring import turn_number
 from rspp.telemetry.spans import Draft, span_of
-from rspp.telemetry.vocabulary import MODALITIES, OUTCOMES, RETRY_DECISIONS, name_of, reason_of, word_of
+from rspp.telemetry.vocabulary import (
+    EMITTERS,
+    LANES,
+    MODALITIES,
+    OUTCOMES,
+    RETRY_DECISIONS,
+    SIGNALS,
+    STATES,
+    TRIGGERS,
+    name_of,
+    reason_of,
+    word_of,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -96,7 +108,14 @@ class SessionTraces:
             self._turns[number] = turn
             self._bind_utterance(turn)
         if turn is not None:
-            turn.span.event(at_us, "turn_transition", {"trigger": record["trigger"], "state": record["to"]})
+            turn.span.event(
+                at_us,
+                "turn_transition",
+                {
+                    "rspp.trigger": word_of(record["trigger"], TRIGGERS),
+                    "rspp.state": word_of(record["to"], STATES),
+                },
+            )
             if record["to"] == "Closed" or (record["to"] == "Idle" and record["from"] == "Opening"):
                 self._close(turn, at_us)
 
@@ -117,7 +136,7 @@ class SessionTraces:
         turn = self._identify(event)
         if turn is None:
             return
-        name, reason = event["signal"], reason_of(event.get("reason"))
+        name, reason = word_of(event["signal"], SIGNALS), reason_of(event.get("reason"))
         if name in ("commit", "abort"):
             turn.span.attributes |= {"rspp.turn.outcome": name, "rspp.turn.reason": reason}
             if name == "abort" and reason != "cancelled":
@@ -269,6 +288,6 @@ class SessionTraces:
             "rspp.event_id": str(event.get("event_id", "")),
             "rspp.pipeline_version": self._context.pipeline_version,
             "rspp.authority_epoch": int(event.get("authority_epoch", self._context.epoch)),
-            "rspp.lane": str(event.get("lane", "ControlLane")),
-            "rspp.emitted_by": str(event.get("emitted_by", "RK-03")),
+            "rspp.lane": word_of(event.get("lane", "ControlLane"), LANES),
+            "rspp.emitted_by": word_of(event.get("emitted_by", "RK-03"), EMITTERS),
         }

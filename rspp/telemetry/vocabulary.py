@@ -19,6 +19,11 @@ MAX_NAMES = 64
 """Most providers and most edges told apart."""
 
 REASONS = frozenset(code for code, _, _ in _kernel.reason_codes())
+SIGNALS = frozenset(name for name, *_ in _kernel.signal_registry())
+EMITTERS = frozenset(emitter for _, emitters, *_ in _kernel.signal_registry() for emitter in emitters)
+LANES = frozenset({"ControlLane", "DataLane", "TelemetryLane"})
+TRIGGERS = frozenset(trigger for _, trigger, _ in _kernel.transition_table())
+STATES = frozenset(state for before, _, after in _kernel.transition_table() for state in (before, after))
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@+>-]{0,99}$")
 
 MODALITIES = frozenset({"stt", "llm", "tts"})
