@@ -151,7 +151,8 @@ async def hold_call(
             timeline = writer = TimelineWriter(path)
             closing.callback(writer.close)
         if telemetry is not None:
-            timeline = closing.enter_context(TelemetryTimeline(timeline, telemetry, epoch=lease.epoch))
+            heard = TelemetryTimeline(timeline, telemetry, tenant=plan.tenant, epoch=lease.epoch)
+            timeline = closing.enter_context(heard)
         session = Session(
             session_id=plan.session_id,
             spec=spec,
