@@ -179,7 +179,7 @@ class RecordingLevel:
 
     def wants(self, payload_class: PayloadClass) -> bool:
         """Return whether a payload of that class leaves anything behind; if not, it need not be gathered."""
-        return self._level != "L0" and self.action(payload_class) != "drop"
+        return self.action(payload_class) != "drop"
 
     def decided(self) -> list[Decision]:
         """Return the decision for each payload class, for the header of the recording."""

@@ -244,9 +244,14 @@ class PayloadStore:
         name = artifact.path.name.removesuffix(SUFFIX)
         try:
             wrapped = artifact.key_path.read_bytes()
+        except FileNotFoundError:
+            raise EvidenceError(
+                f"payload {artifact.session}/{name} was deleted: its key is destroyed",
+                hint="it cannot be read any more, by anybody",
+            ) from None
         except OSError as error:
             raise EvidenceError(
-                f"key of {name}: {error.strerror}", hint="the payload was deleted; it cannot be read any more"
+                f"key of {artifact.session}/{name} cannot be read: {error.strerror}", hint="check permissions"
             ) from error
         return self._known_keys(create=False).unwrap(wrapped, f"{artifact.session}/{name}")
 

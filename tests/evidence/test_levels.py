@@ -59,7 +59,8 @@ def test_what_is_wanted_follows_level_and_tenant() -> None:
     assert full.action("audio_raw") == "hash"
     assert full.wants("audio_raw")
     full.lower("L0", "operator_request", NOW)
-    assert not any(full.wants(name) for name in ("text_raw", "audio_raw", "PII", "PHI"))
+    assert not any(full.wants(name) for name in ("text_raw", "audio_raw", "PHI"))
+    assert full.wants("PII")  # as a hash
     decided = {decision.payload_class: decision.action for decision in full.decided()}
     assert decided["PHI"] == "drop"
     assert decided["metadata"] == "allow"
