@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rspp.terminal import coloured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 BASELINE = Path("artifacts/replay/runtime-baseline.json")
 SLO_REPORT = Path("artifacts/ops/slo-gates-report.json")
@@ -88,6 +88,78 @@ def slo_gates_report(output: Path = SLO_REPORT, baseline: Path = BASELINE, *, js
         _print_lines(slo_table(document))
         print(f"report: {output}")
     return 0 if document["report"]["passed"] else EXIT_GATE
+
+
+def replay_smoke_report(
+    output: Path = SMOKE_REPORT, metadata: Path | None = None, *, json: bool = False
+) -> int:
+    """Replay the golden recordings of the quick gate; write JSON and Markdown.
+
+    Args:
+        output: JSON file to write; the Markdown goes beside it.
+        metadata: what is declared of the recordings, which lie beside it; the project's own when absent.
+        json: print the report as JSON instead of a table.
+
+    Returns:
+        0 when nothing fails, 1 when a divergence does or a recording is missing.
+    """
+    from rspp.tooling.regression import run_smoke
+    from rspp.tooling.regression_report import write_smoke_report
+
+    return _replay_report(lambda: run_smoke(_metadata(metadata)), write_smoke_report, output, json=json)
+
+
+def replay_regression_report(
+    output: Path = REGRESSION_REPORT, metadata: Path | None = None, gate: str = "full", *, json: bool = False
+) -> int:
+    """Replay the golden recordings of a gate; write JSON and Markdown, and both for each recording.
+
+    Args:
+        output: JSON file to write; the others go beside it.
+        metadata: what is declared of the recordings, which lie beside it; the project's own when absent.
+        gate: quick or full.
+        json: print the report as JSON instead of a table.
+
+    Returns:
+        0 when nothing fails; 1 when a divergence does, a recording is missing, the gate is unknown or empty.
+    """
+    from rspp.tooling.regression import run_gate
+    from rspp.tooling.regression_report import write_regression_report
+
+    return _replay_report(
+        lambda: run_gate(_metadata(metadata), gate), write_regression_report, output, json=json
+    )
+
+
+def _replay_report(
+    run: Callable[[], dict[str, Any]],
+    write: Callable[[dict[str, Any], Path], None],
+    output: Path,
+    *,
+    json: bool,
+) -> int:
+    from rspp.contracts.errors import ConfigurationError
+    from rspp.terminal import show_error
+    from rspp.tooling.regression_report import replay_table
+
+    try:
+        document = run()
+        write(document, output)
+    except ConfigurationError as error:
+        show_error(error.message, error.hint)
+        return EXIT_GATE
+    if json:
+        _print_json(document)
+    else:
+        _print_lines(replay_table(document))
+        print(f"report: {output}")
+    return EXIT_GATE if document["failing_count"] else 0
+
+
+def _metadata(path: Path | None) -> Path:
+    from rspp.replay.metadata import METADATA
+
+    return METADATA if path is None else path
 
 
 def _quiet_logs() -> None:

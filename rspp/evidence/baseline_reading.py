@@ -12,24 +12,29 @@ from msgspec import UNSET, UnsetType
 from rspp.evidence.baseline import BaselineEntry, InvocationOutcome, RedactionDecision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 def entries_of(
-    records: Iterable[Mapping[str, Any]], *, clock: Literal["real", "virtual"] = "real"
+    records: Iterable[Mapping[str, Any]],
+    headers: Sequence[Mapping[str, Any]] = (),
+    *,
+    clock: Literal["real", "virtual"] = "real",
 ) -> list[BaselineEntry]:
     """Return the baseline evidence of each accepted turn of a recording, in order.
 
     Args:
         records: the record dicts of a recording in order, with a header before each stint.
+        headers: the whole headers of the stints in order, where the records have short ones.
         clock: what the session's clock was.
     """
     entries: list[BaselineEntry] = []
     stint = _Stint({}, clock)
+    whole = iter(headers)
     for record in records:
         if record.get("kind") == "header":
             entries += stint.entries()
-            stint = _Stint(record, clock)
+            stint = _Stint(next(whole, record), clock)
         else:
             stint.take(record)
     return entries + stint.entries()

@@ -48,8 +48,16 @@ class TraceEntry(msgspec.Struct, frozen=True, kw_only=True):
     record: str = ""
 
 
-def trace_of(records: Iterable[Mapping[str, Any]]) -> list[TraceEntry]:
-    """Return the control events of a run in order: signals and decisions."""
+def trace_of(
+    records: Iterable[Mapping[str, Any]], headers: Sequence[Mapping[str, Any]] = ()
+) -> list[TraceEntry]:
+    """Return the control events of a run in order: signals and decisions.
+
+    Args:
+        records: the record dicts of a recording in order.
+        headers: the whole headers of its stints in order, where the records have short ones.
+    """
+    whole = iter(headers)
     trace: list[TraceEntry] = []
     plans: dict[int, str] = {}
     provenance = ""
@@ -57,7 +65,7 @@ def trace_of(records: Iterable[Mapping[str, Any]]) -> list[TraceEntry]:
     for record in records:
         kind = record.get("kind")
         if kind == "header":
-            plans, provenance = {}, _provenance(record)
+            plans, provenance = {}, _provenance(next(whole, record))
         if kind == "marker" and "plan_hash" in record:
             plans[record["turn"]] = record["plan_hash"]
         if kind not in ("signal", "decision"):

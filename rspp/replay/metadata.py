@@ -40,6 +40,8 @@ class ReplayWith(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         providers: parts of the provider policy that replace the recorded ones.
         behaviours: numbers of the kernel's behaviours.
         recording: compare with this second recording of the fixture instead of running the kernel again.
+        compare: what is compared of a second recording: its control events one by one (``trace``), and what
+            became of each event (``lineage``).
     """
 
     policy: dict[str, int | bool | str] = {}
@@ -47,6 +49,15 @@ class ReplayWith(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     providers: dict[str, Any] = {}
     behaviours: tuple[int, ...] | UnsetType = UNSET
     recording: str = ""
+    compare: tuple[Literal["trace", "lineage"], ...] = ("trace", "lineage")
+
+    def __post_init__(self) -> None:
+        if self.recording and not _FIXTURE_ID.fullmatch(self.recording):
+            raise ValueError(
+                f"replay_with.recording {self.recording!r} is not lower case words joined by '-'"
+            )
+        if self.recording and not self.compare:
+            raise ValueError("replay_with.compare is empty; name trace, lineage or both")
 
 
 class Fixture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -158,10 +169,14 @@ def read_metadata(path: Path = METADATA) -> Metadata:
 
 def schema_text() -> str:
     """Return the JSON Schema of the metadata file."""
+    body = msgspec.json.schema(Metadata)
+    for part in body["$defs"].values():
+        if "description" in part:
+            part["description"] = part["description"].partition("\n")[0]
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "What is declared of each golden recording",
-        **msgspec.json.schema(Metadata),
+        **body,
     }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
