@@ -230,7 +230,11 @@ def _again(recording: Recording, mode: str, changes: dict[str, dict[str, Any]], 
         call = read_call(stint.header, list(stint.records()))
         listened = mode == "re_simulate_nodes"
         trace = hear_again(recording, stint) if listened else run_what_if(call, **changes)
-        turns = turn_changes.compare_turns(call.trace, trace, int(stint.header["created_us"]))
+        tolerance_ms = turn_changes.TOLERANCE_MS
+        if listened:
+            trace.match(call.trace)
+            tolerance_ms = turn_changes.NODE_TOLERANCE_MS
+        turns = turn_changes.compare_turns(call.trace, trace, int(stint.header["created_us"]), tolerance_ms)
         differing += len(turn_changes.changed(turns))
         documents.append(
             {

@@ -10,6 +10,10 @@ from rspp import _kernel
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+SAME_TURN_US = 3_000_000
+"""Two turns of the same intent are the same one when they open at most this far apart: the longest wait
+for an unfinished sentence is shorter."""
+
 
 @dataclass(slots=True)
 class TurnTrace:
@@ -71,3 +75,26 @@ class Trace:
         if spoken.first_output_us < 0:
             spoken.first_output_us = now_us
         spoken.samples += samples
+
+    def shift(self, later_us: int) -> None:
+        """Move every time by ``later_us``: two kernels have two clocks."""
+        for turn in self.turns.values():
+            turn.opened_us += later_us
+            if turn.first_output_us >= 0:
+                turn.first_output_us += later_us
+            if turn.closed_us >= 0:
+                turn.closed_us += later_us
+
+    def match(self, recorded: Trace) -> None:
+        """Name for each turn its counterpart: the nearest recorded one of the same intent, each used once."""
+        left = dict(recorded.turns)
+        for turn in self.turns.values():
+            alike = [
+                other
+                for other in left.values()
+                if other.intent == turn.intent and abs(other.opened_us - turn.opened_us) <= SAME_TURN_US
+            ]
+            nearest = min(alike, key=lambda other: abs(other.opened_us - turn.opened_us), default=None)
+            if nearest is not None:
+                turn.counterpart = nearest.number
+                del left[nearest.number]

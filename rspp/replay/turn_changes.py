@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 TOLERANCE_MS = 15
 """Times that differ by no more are the same: the tolerance of section 11.4 of the contracts."""
 
+NODE_TOLERANCE_MS = 250
+"""The same when the nodes run again: virtual time knows no provider latency, and the embedded providers
+take up to 200 ms of the real one."""
+
 
 class TurnSide(msgspec.Struct, frozen=True, kw_only=True):
     """One turn in one of the two runs; times in milliseconds.

@@ -17,7 +17,7 @@ from rspp import _kernel
 from rspp.contracts.media import FRAME_MS, MAX_QUEUED_MS, OUTPUT_FRAME_SAMPLES
 from rspp.replay.inputs import ENVIRONMENT, Record, kernel_of
 from rspp.replay.recorded_call import GivenTurn, RecordedCall, finish_attempt
-from rspp.replay.trace import Trace
+from rspp.replay.trace import SAME_TURN_US, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 FRAME_US = FRAME_MS * 1000
 QUEUED_FRAMES = MAX_QUEUED_MS // FRAME_MS
 """Frames that lie behind the gate: they leave at once when a voice begins, and come back on a hold."""
-SAME_TURN_US = 3_000_000
-"""Two turns of the same intent are the same one when they open at most this far apart: the longest wait
-for an unfinished sentence is shorter."""
 SAME_PROBE_US = 1_000_000
 """A probe's recorded answer stands in for one asked at most this much earlier or later."""
 DEFAULT_ANSWER_US = 20_000
