@@ -13,6 +13,7 @@ from rspp.pipeline.loader import load_pipeline
 from rspp.pipeline.registry import published
 from rspp.runtime import environment
 from rspp.runtime.logs import set_up_logs
+from rspp.runtime.retention import retention_sweep
 from rspp.telemetry.settings import telemetry_settings
 from rspp.terminal import version
 
@@ -25,6 +26,8 @@ app = App(
     "LIVEKIT_API_SECRET, in the environment or in .env.",
     version=version,
 )
+
+app.command(retention_sweep)
 
 
 @app.command
