@@ -1,17 +1,79 @@
 //! Local admission as a Python class.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use rspp_kernel::admission::{self, AdmissionPolicy, Point, Quota};
+use rspp_kernel::admission::{self, AdmissionPolicy, Point, Quota, Verdict};
 use rspp_kernel::event::Lane;
 
 use crate::edge::choose;
 use crate::policy::count;
 
 /// Local admission and scheduling: outcomes computed from a policy and counters.
-#[pyclass(module = "rspp._kernel")]
+#[pyclass(frozen, module = "rspp._kernel")]
 pub(crate) struct Admission {
-    inner: admission::Admission,
+    inner: Shared,
+}
+
+/// The enforcer of one runtime, which its sessions and edges share.
+type Shared = Arc<Mutex<admission::Admission>>;
+
+/// What one session or edge holds at one point; it is given back when its holder goes.
+pub(crate) struct Places {
+    shared: Shared,
+    pub(crate) key: String,
+    point: Point,
+    lane: Lane,
+    taken: u64,
+}
+
+impl Places {
+    pub(crate) fn new(admission: &Admission, key: &str, point: Point, lane: Lane) -> Self {
+        Self { shared: Arc::clone(&admission.inner), key: key.to_owned(), point, lane, taken: 0 }
+    }
+
+    /// A panic elsewhere leaves counters that are still whole.
+    fn lock(&self) -> MutexGuard<'_, admission::Admission> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What would be decided for one more place, or instead of those held when `instead`.
+    pub(crate) fn peek(&self, now_us: u64, instead: bool) -> Verdict {
+        let own = if instead { self.taken } else { 0 };
+        self.lock().peek(now_us, self.point, self.lane, &self.key, own)
+    }
+
+    /// Asks for one more place.
+    pub(crate) fn ask(&mut self, now_us: u64) -> Verdict {
+        let verdict = self.lock().ask(now_us, self.point, self.lane, &self.key, true);
+        self.taken += u64::from(verdict.admitted());
+        verdict
+    }
+
+    /// Gives places back until no more than `wanted` are held.
+    pub(crate) fn keep(&mut self, wanted: u64) {
+        while self.taken > wanted {
+            self.taken -= 1;
+            self.lock().done(self.point, self.lane, &self.key);
+        }
+    }
+
+    pub(crate) const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Reference of the policy, and how long the claim of a deferred turn holds.
+    pub(crate) fn policy(&self) -> (String, u64) {
+        let admission = self.lock();
+        (admission.snapshot_ref().unwrap_or_default().to_owned(), admission.claim_us())
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.keep(0);
+    }
 }
 
 /// One outcome of admission and the counters it was computed from.
@@ -44,11 +106,17 @@ fn quota(field: &str, (places, per_key, pressure): (i64, i64, i64)) -> PyResult<
     )))
 }
 
+impl Admission {
+    fn lock(&self) -> MutexGuard<'_, admission::Admission> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[pymethods]
 impl Admission {
     #[new]
     fn new() -> Self {
-        Self { inner: admission::Admission::new() }
+        Self { inner: Shared::default() }
     }
 
     /// Take a policy snapshot; each point's quota is ``(places, per_key, pressure)``.
@@ -58,7 +126,7 @@ impl Admission {
     ))]
     #[allow(clippy::too_many_arguments)] // fixed by the stub
     fn adopt(
-        &mut self,
+        &self,
         snapshot_ref: String,
         valid_until_us: u64,
         turn_start: (i64, i64, i64),
@@ -75,7 +143,7 @@ impl Admission {
             quota("node_dispatch", node_dispatch)?,
         ];
         let policy = AdmissionPolicy { snapshot_ref, valid_until_us, quotas, max_deferred, claim_us };
-        if self.inner.adopt(policy) {
+        if self.lock().adopt(policy) {
             return Ok(());
         }
         Err(PyValueError::new_err("snapshot_ref is empty: name the snapshot"))
@@ -84,7 +152,7 @@ impl Admission {
     /// Ask for a place at ``point`` for a fairness key.
     #[pyo3(signature = (now_us, point, lane, key, turn_known = false))]
     fn ask(
-        &mut self,
+        &self,
         now_us: u64,
         point: &str,
         lane: &str,
@@ -93,7 +161,7 @@ impl Admission {
     ) -> PyResult<AdmissionVerdict> {
         let point = choose("point", point, Point::NAMES, Point::ALL)?;
         let lane = choose("lane", lane, Lane::NAMES, Lane::ALL)?;
-        let verdict = self.inner.ask(now_us, point, lane, key, turn_known);
+        let verdict = self.lock().ask(now_us, point, lane, key, turn_known);
         Ok(AdmissionVerdict {
             admitted: verdict.admitted(),
             outcome: verdict.decision.outcome.name(),
@@ -108,21 +176,27 @@ impl Admission {
     }
 
     /// Give a place back; false when the key holds none there.
-    fn done(&mut self, point: &str, lane: &str, key: &str) -> PyResult<bool> {
+    fn done(&self, point: &str, lane: &str, key: &str) -> PyResult<bool> {
         let point = choose("point", point, Point::NAMES, Point::ALL)?;
         let lane = choose("lane", lane, Lane::NAMES, Lane::ALL)?;
-        Ok(self.inner.done(point, lane, key))
+        Ok(self.lock().done(point, lane, key))
     }
 
     /// Reference of the policy that decides now.
     #[getter]
-    fn snapshot_ref(&self) -> Option<&str> {
-        self.inner.snapshot_ref()
+    fn snapshot_ref(&self) -> Option<String> {
+        self.lock().snapshot_ref().map(str::to_owned)
+    }
+
+    /// Places taken at ``point``.
+    fn in_use(&self, point: &str) -> PyResult<u64> {
+        let point = choose("point", point, Point::NAMES, Point::ALL)?;
+        Ok(self.lock().in_use(point))
     }
 
     /// Keys that hold a place or a claim.
     #[getter]
     fn keys(&self) -> usize {
-        self.inner.keys()
+        self.lock().keys()
     }
 }

@@ -4,14 +4,17 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use pyo3::{PyTraverseError, PyVisit};
+use rspp_kernel::admission::{Point, Verdict};
+use rspp_kernel::decision::Scope;
 use rspp_kernel::edge::bounds::{Bounds, EdgeSettings, Strategy};
 use rspp_kernel::edge::flow::FlowMode;
-use rspp_kernel::edge::item::{Offer, Put};
+use rspp_kernel::edge::item::{Offer, Put, Taken};
 use rspp_kernel::edge::notice::{Notice, What};
 use rspp_kernel::edge::sync::{Loss, SyncMode, SyncPolicy, SyncScope};
 use rspp_kernel::edge::{buffer, lineage};
 use rspp_kernel::event::Lane;
 
+use crate::admission::{Admission, Places};
 use crate::policy::count;
 
 /// A bounded edge between two nodes: four bounds, hysteresis watermarks, a named strategy.
@@ -22,6 +25,22 @@ pub(crate) struct EdgeBuffer {
     merge: Option<Py<PyAny>>,
     merged_from: Vec<u64>,
     inner: buffer::EdgeBuffer<Py<PyAny>>,
+    quotas: Option<Quotas>,
+}
+
+/// Places of an edge's items: those that wait, and the one that its consumer has.
+struct Quotas {
+    waiting: Places,
+    handed: Places,
+    /// What was answered when admission last refused at either point.
+    refused: [Option<Verdict>; 2],
+}
+
+impl Quotas {
+    fn refusal(&mut self, verdict: Verdict) {
+        let index = usize::from(verdict.decision.scope == Scope::EdgeDequeue);
+        self.refused[index] = Some(verdict);
+    }
 }
 
 /// The variant of that name, or a `ValueError` that lists them.
@@ -35,6 +54,55 @@ pub(crate) fn choose<T: Copy>(field: &str, value: &str, names: &[&str], all: &[T
 impl EdgeBuffer {
     pub(crate) fn take_notice(&mut self) -> Option<Notice> {
         self.inner.take_notice()
+    }
+
+    /// Why admission refused at the point of a notice, and whose places are asked for.
+    pub(crate) fn refusal(&self, scope: Scope) -> Option<(&Places, Point, Verdict)> {
+        let quotas = self.quotas.as_ref()?;
+        let (places, point, index) = match scope {
+            Scope::EdgeDequeue => (&quotas.handed, Point::EdgeDequeue, 1),
+            _ => (&quotas.waiting, Point::EdgeEnqueue, 0),
+        };
+        Some((places, point, quotas.refused[index]?))
+    }
+
+    /// Gives back the places of items that wait no longer.
+    fn settle(&mut self) {
+        if let Some(quotas) = &mut self.quotas {
+            quotas.waiting.keep(self.inner.len() as u64);
+        }
+    }
+
+    fn offer(&mut self, offer: Offer<Py<PyAny>>) -> Put {
+        if let Some(quotas) = &mut self.quotas {
+            let verdict = quotas.waiting.ask(offer.now_us);
+            if !verdict.admitted() {
+                quotas.refusal(verdict);
+                return self.inner.shed_offer(&offer);
+            }
+            self.inner.admitted();
+        }
+        self.inner.offer(offer)
+    }
+
+    /// Takes the oldest item that admission lets pass.
+    fn take(&mut self, now_us: u64) -> Option<Taken<Py<PyAny>>> {
+        if let Some(quotas) = &mut self.quotas {
+            quotas.handed.keep(0);
+            while !self.inner.is_empty() {
+                let verdict = quotas.handed.ask(now_us);
+                if verdict.admitted() {
+                    break;
+                }
+                quotas.refusal(verdict);
+                self.inner.shed_oldest(now_us);
+            }
+        }
+        let taken = self.inner.take(now_us);
+        if let Some(quotas) = self.quotas.as_mut().filter(|_| taken.is_none()) {
+            quotas.handed.keep(0);
+        }
+        taken
     }
 
     /// Id of the edge, lane of its items, domain that its losses break.
@@ -107,7 +175,22 @@ impl EdgeBuffer {
         };
         let inner =
             buffer::EdgeBuffer::new(settings).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(Self { edge_id, sync_domain: sync_domain.to_owned(), merge, merged_from: Vec::new(), inner })
+        Ok(Self {
+            edge_id,
+            sync_domain: sync_domain.to_owned(),
+            merge,
+            merged_from: Vec::new(),
+            inner,
+            quotas: None,
+        })
+    }
+
+    /// Let every item pass the quotas of ``admission`` as it comes and as it goes.
+    fn admit_by(&mut self, admission: &Admission, key: &str) {
+        let lane = self.inner.settings().lane;
+        let places = |point| Places::new(admission, key, point, lane);
+        let (waiting, handed) = (places(Point::EdgeEnqueue), places(Point::EdgeDequeue));
+        self.quotas = Some(Quotas { waiting, handed, refused: [None; 2] });
     }
 
     /// Enqueue; false when the item was refused or shed.
@@ -123,7 +206,9 @@ impl EdgeBuffer {
         sequence: Option<u64>,
         group: u64,
     ) -> PyResult<bool> {
-        match self.inner.offer(Offer { item, turn, duration_us, size, now_us, sequence, group }) {
+        let put = self.offer(Offer { item, turn, duration_us, size, now_us, sequence, group });
+        self.settle();
+        match put {
             Put::OutOfOrder => Err(PyValueError::new_err(format!(
                 "sequence is {}: sequences on an edge rise strictly",
                 sequence.unwrap_or_default()
@@ -135,7 +220,9 @@ impl EdgeBuffer {
     /// Dequeue the oldest item, or none; a merged item is made by ``merge`` of its parts.
     #[pyo3(signature = (now_us = 0))]
     fn get(&mut self, py: Python<'_>, now_us: u64) -> PyResult<Option<Py<PyAny>>> {
-        let Some(taken) = self.inner.take(now_us) else {
+        let taken = self.take(now_us);
+        self.settle();
+        let Some(taken) = taken else {
             return Ok(None);
         };
         let Some(more) = taken.more else {
@@ -156,12 +243,16 @@ impl EdgeBuffer {
 
     /// Remove every item of ``turn`` and of earlier turns; returns how many.
     fn fence(&mut self, turn: u32) -> usize {
-        self.inner.fence(turn)
+        let removed = self.inner.fence(turn);
+        self.settle();
+        removed
     }
 
     /// Remove everything; returns how many.
     fn clear(&mut self) -> usize {
-        self.inner.clear()
+        let removed = self.inner.clear();
+        self.settle();
+        removed
     }
 
     /// Take the decisions since the last call, oldest first, as fields of control signals.

@@ -3,7 +3,11 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use rspp_kernel::admission::{Place, Point};
 use rspp_kernel::cancellation::CancelScope;
+use rspp_kernel::decision::Outcome;
+use rspp_kernel::edge::notice::What;
+use rspp_kernel::event::Lane;
 use rspp_kernel::evidence::ring;
 use rspp_kernel::fence::Verdict;
 use rspp_kernel::input::{
@@ -14,6 +18,7 @@ use rspp_kernel::migration::Step;
 use rspp_kernel::reason::Reason;
 use rspp_kernel::session as kernel;
 
+use crate::admission::{Admission, Places};
 use crate::edge::{fields, EdgeBuffer};
 use crate::effects;
 use crate::policy::{choice, PlanTemplate, ProviderPolicy, TurnPolicy};
@@ -30,6 +35,16 @@ const VERDICTS: [(&str, Verdict); 5] = [
 #[pyclass(module = "rspp._kernel")]
 pub(crate) struct SessionKernel {
     inner: kernel::SessionKernel,
+    quotas: Option<Quotas>,
+}
+
+/// Places of a session: of its turn, and of its provider invocations.
+struct Quotas {
+    turn: Places,
+    nodes: Places,
+    /// What the kernel was told last at turn start, at node dispatch and at both ends of an edge.
+    told: [Option<(Outcome, Reason)>; 4],
+    claimed: bool,
 }
 
 impl SessionKernel {
@@ -39,7 +54,43 @@ impl SessionKernel {
         now_us: u64,
         event: Event<&str>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        effects::tuple(py, self.inner.step(Input { now_us, event }))
+        self.tell(now_us, Point::TurnStart);
+        let effects = effects::tuple(py, self.inner.step(Input { now_us, event }));
+        self.settle(now_us);
+        effects
+    }
+
+    /// Tells the kernel what admission says at a point, if that has changed.
+    fn tell(&mut self, now_us: u64, point: Point) {
+        let Some(quotas) = &mut self.quotas else { return };
+        let turn = point == Point::TurnStart;
+        let places = if turn { &quotas.turn } else { &quotas.nodes };
+        let verdict = places.peek(now_us, turn);
+        let said = Some((verdict.decision.outcome, verdict.decision.reason));
+        let told = &mut quotas.told[point as usize];
+        if *told != said && (told.is_some() || !verdict.admitted()) {
+            *told = said;
+            let (snapshot, claim_us) = places.policy();
+            let place = Place::new(point, &verdict, &snapshot, &places.key, claim_us);
+            self.inner.admission(now_us, place);
+        }
+    }
+
+    /// Takes and gives back places as the kernel has decided; nobody else asked meanwhile.
+    fn settle(&mut self, now_us: u64) {
+        let Some(quotas) = &mut self.quotas else { return };
+        let open = self.inner.turn() != 0;
+        let waits = self.inner.waits_for_place();
+        if !open {
+            quotas.turn.keep(0);
+        }
+        if (open && quotas.turn.taken() == 0) || (waits && !quotas.claimed) {
+            quotas.turn.ask(now_us);
+        }
+        quotas.claimed = waits;
+        let live = self.inner.live_invocations() as u64;
+        while quotas.nodes.taken() < live && quotas.nodes.ask(now_us).admitted() {}
+        quotas.nodes.keep(live);
     }
 }
 
@@ -81,7 +132,18 @@ impl SessionKernel {
                 providers.candidates.iter().map(|(kind, name)| (*kind, name.as_str())).collect();
             inner.use_providers(providers.inner, &named);
         }
-        Ok(Self { inner })
+        Ok(Self { inner, quotas: None })
+    }
+
+    /// Let every turn and every provider invocation pass the quotas of ``admission``.
+    fn admit_by(&mut self, admission: &Admission, key: &str) -> PyResult<()> {
+        if key.is_empty() {
+            return Err(PyValueError::new_err("key is empty: name the session or the tenant"));
+        }
+        let places = |point| Places::new(admission, key, point, Lane::Data);
+        let (turn, nodes) = (places(Point::TurnStart), places(Point::NodeDispatch));
+        self.quotas = Some(Quotas { turn, nodes, told: [None; 4], claimed: false });
+        Ok(())
     }
 
     /// Take a granted or renewed lease; an epoch lower than the present one is refused.
@@ -242,6 +304,13 @@ impl SessionKernel {
     ) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let mut told = Vec::new();
         while let Some(notice) = edge.take_notice() {
+            if let What::Shed(scope) = notice.what {
+                if let Some((places, point, verdict)) = edge.refusal(scope) {
+                    let (snapshot, claim_us) = places.policy();
+                    let place = Place::new(point, &verdict, &snapshot, &places.key, claim_us);
+                    self.inner.admission(now_us, place);
+                }
+            }
             let (edge_id, lane, domain) = edge.names();
             self.inner.edge_decided(now_us, edge_id, lane, domain, &notice);
             told.push(fields(py, &notice, edge_id, lane, domain)?);
@@ -292,7 +361,10 @@ impl SessionKernel {
     /// Begin a provider invocation; the first attempt, or the reason why there is none.
     fn invoke(&mut self, py: Python<'_>, now_us: u64, turn: u32, modality: &str) -> PyResult<Py<PyAny>> {
         let modality = choice("modality", modality, Modality::parse(modality), Modality::NAMES)?;
-        Ok(match self.inner.invoke(now_us, turn, modality) {
+        self.tell(now_us, Point::NodeDispatch);
+        let answer = self.inner.invoke(now_us, turn, modality);
+        self.settle(now_us);
+        Ok(match answer {
             Ok(attempt) => Py::new(py, Attempt::from(attempt))?.into_any(),
             Err(reason) => reason.code().into_pyobject(py)?.into_any().unbind(),
         })
@@ -318,7 +390,9 @@ impl SessionKernel {
     ) -> PyResult<Option<Attempt>> {
         let class = choice("outcome", outcome, ProviderOutcome::parse(outcome), ProviderOutcome::NAMES)?;
         let ending = Ending::new(class, Reason::parse(reason), retryable, backoff_ms);
-        Ok(self.inner.attempt_finished(now_us, invocation, ending, idle_us).map(Attempt::from))
+        let next = self.inner.attempt_finished(now_us, invocation, ending, idle_us).map(Attempt::from);
+        self.settle(now_us);
+        Ok(next)
     }
 
     /// Events refused at ingress because of another epoch.

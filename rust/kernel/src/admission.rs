@@ -87,6 +87,62 @@ impl Verdict {
     }
 }
 
+/// What the runtime's admission says at one point, and the counters that it was computed from; `R` is
+/// how a foreign word is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<R> {
+    /// Where.
+    pub point: Point,
+    /// What it would decide.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Reason,
+    /// Reference of the policy.
+    pub snapshot: R,
+    /// The fairness key.
+    pub key: R,
+    /// Places taken there.
+    pub in_use: u32,
+    /// Places there.
+    pub places: u32,
+    /// Places that the key has taken.
+    pub key_in_use: u32,
+    /// What the key may have under pressure.
+    pub key_share: u32,
+    /// How long the claim of a deferred turn holds, microseconds.
+    pub claim_us: u64,
+}
+
+impl<'a> Place<&'a str> {
+    /// What `verdict` says at a point, under the policy `snapshot` and for the fairness key `key`.
+    #[must_use]
+    pub fn new(point: Point, verdict: &Verdict, snapshot: &'a str, key: &'a str, claim_us: u64) -> Self {
+        let short = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            point,
+            outcome: verdict.decision.outcome,
+            reason: verdict.decision.reason,
+            snapshot,
+            key,
+            in_use: short(verdict.in_use),
+            places: short(verdict.places),
+            key_in_use: short(verdict.key_in_use),
+            key_share: short(verdict.key_share),
+            claim_us,
+        }
+    }
+}
+
+impl<R> Place<R> {
+    /// The same with its foreign words held another way.
+    pub fn map<S>(self, mut hold: impl FnMut(R) -> S) -> Place<S> {
+        let Self { point, outcome, reason, snapshot, key, in_use, places, key_in_use, key_share, claim_us } =
+            self;
+        let (snapshot, key) = (hold(snapshot), hold(key));
+        Place { point, outcome, reason, snapshot, key, in_use, places, key_in_use, key_share, claim_us }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Use {
     taken: [u64; 4],
@@ -94,6 +150,10 @@ struct Use {
 }
 
 impl Use {
+    const fn claims(&self, now_us: u64) -> bool {
+        matches!(self.claim_until_us, Some(until_us) if until_us > now_us)
+    }
+
     fn idle(&self) -> bool {
         self.taken == [0; 4] && self.claim_until_us.is_none()
     }
@@ -137,59 +197,73 @@ impl Admission {
     ///
     /// `turn_known` tells whether there is a candidate turn; it decides the scope at turn start.
     pub fn ask(&mut self, now_us: u64, point: Point, lane: Lane, key: &str, turn_known: bool) -> Verdict {
-        let at = point as usize;
-        let counted = point == Point::TurnStart || lane != Lane::Control;
         self.forget_claims(now_us);
-        let used = self.keys.get(key).copied().unwrap_or_default();
-        let quota = self.policy.as_ref().map(|policy| policy.quotas[at]);
-        let places = quota.map_or(0, |quota| quota.places);
-        let active = self.keys_at[at] + u64::from(used.taken[at] == 0);
-        let key_share = (places / active.max(1)).max(1);
-        let room = quota.is_some_and(|quota| self.has_room(at, lane, quota, used, key_share));
-        let (outcome, reason) = match point {
-            Point::TurnStart => self.turn_start(now_us, room, key),
-            _ if !counted || room => (Outcome::Admit, Reason::AdmissionCapacityAllow),
-            _ => (Outcome::Shed, Reason::SchedulingPointShed),
-        };
-        let verdict = Verdict {
-            decision: decision(point, outcome, reason, turn_known),
-            in_use: self.taken[at],
-            places,
-            key_in_use: used.taken[at],
-            key_share,
-        };
-        if verdict.admitted() && counted {
-            self.take(at, key, used.taken[at] == 0);
+        let verdict = self.weigh(now_us, point, lane, key, 0, turn_known);
+        if verdict.decision.outcome == Outcome::Defer {
+            self.claim(now_us, key);
+        }
+        if verdict.admitted() && (point == Point::TurnStart || lane != Lane::Control) {
+            self.take(point as usize, key, verdict.key_in_use == 0);
         }
         verdict
     }
 
-    fn has_room(&self, at: usize, lane: Lane, quota: Quota, used: Use, key_share: u64) -> bool {
-        let pressure = self.taken[at] >= quota.pressure;
-        self.taken[at] < quota.places
-            && used.taken[at] < quota.per_key
-            && !(pressure && (lane == Lane::Telemetry || used.taken[at] >= key_share))
+    /// What `ask` would answer for a candidate turn if the asker gave back the `own` places first that it
+    /// has of the key there. Nothing is taken and nothing claimed.
+    #[must_use]
+    pub fn peek(&self, now_us: u64, point: Point, lane: Lane, key: &str, own: u64) -> Verdict {
+        self.weigh(now_us, point, lane, key, own, true)
     }
 
-    fn turn_start(&mut self, now_us: u64, room: bool, key: &str) -> (Outcome, Reason) {
+    fn weigh(&self, now_us: u64, point: Point, lane: Lane, key: &str, own: u64, turn_known: bool) -> Verdict {
+        let at = point as usize;
+        let used = self.keys.get(key).copied().unwrap_or_default();
+        let (in_use, key_in_use) = (self.taken[at].saturating_sub(own), used.taken[at].saturating_sub(own));
+        let quota = self.policy.as_ref().map(|policy| policy.quotas[at]);
+        let places = quota.map_or(0, |quota| quota.places);
+        let active = self.keys_at[at] + u64::from(used.taken[at] == 0);
+        let key_share = (places / active.max(1)).max(1);
+        let room = quota.is_some_and(|quota| {
+            let pressed = in_use >= quota.pressure && (lane == Lane::Telemetry || key_in_use >= key_share);
+            in_use < quota.places && key_in_use < quota.per_key && !pressed
+        });
+        let (outcome, reason) = match point {
+            Point::TurnStart => self.turn_start(now_us, room, places.saturating_sub(in_use), used),
+            _ if lane == Lane::Control || room => (Outcome::Admit, Reason::AdmissionCapacityAllow),
+            _ => (Outcome::Shed, Reason::SchedulingPointShed),
+        };
+        let decision = decision(point, outcome, reason, turn_known);
+        Verdict { decision, in_use, places, key_in_use, key_share }
+    }
+
+    fn turn_start(&self, now_us: u64, room: bool, free: u64, used: Use) -> (Outcome, Reason) {
         let Some(policy) = self.policy.as_ref().filter(|policy| now_us < policy.valid_until_us) else {
             return (Outcome::Reject, Reason::SnapshotInvalidOrMissing);
         };
-        let free = policy.quotas[0].places.saturating_sub(self.taken[0]);
-        let waits = self.keys.get(key).is_some_and(|used| used.claim_until_us.is_some());
-        let claimed = if waits { 0 } else { self.claims as u64 };
+        let claims =
+            if self.claims == 0 { 0 } else { self.keys.values().filter(|used| used.claims(now_us)).count() };
+        let waits = used.claims(now_us);
+        let claimed = if waits { 0 } else { claims as u64 };
         if room && free > claimed {
-            return (Outcome::Admit, Reason::AdmissionCapacityAllow);
+            (Outcome::Admit, Reason::AdmissionCapacityAllow)
+        } else if !waits && claims >= policy.max_deferred {
+            (Outcome::Reject, Reason::AdmissionCapacityReject)
+        } else {
+            (Outcome::Defer, Reason::AdmissionCapacityDefer)
         }
+    }
+
+    fn claim(&mut self, now_us: u64, key: &str) {
+        let Some(policy) = self.policy.as_ref() else { return };
         let until_us = now_us.saturating_add(policy.claim_us);
-        if !waits && self.claims >= policy.max_deferred {
-            return (Outcome::Reject, Reason::AdmissionCapacityReject);
-        }
-        if !waits {
-            self.claims += 1;
-        }
-        self.keys.entry(key.to_owned()).or_default().claim_until_us = Some(until_us);
-        (Outcome::Defer, Reason::AdmissionCapacityDefer)
+        let used = self.keys.entry(key.to_owned()).or_default();
+        self.claims += usize::from(used.claim_until_us.replace(until_us).is_none());
+    }
+
+    /// How long a deferred key's claim on the next free place holds, microseconds.
+    #[must_use]
+    pub fn claim_us(&self) -> u64 {
+        self.policy.as_ref().map_or(0, |policy| policy.claim_us)
     }
 
     fn forget_claims(&mut self, now_us: u64) {
@@ -343,6 +417,25 @@ mod tests {
         let verdict = admission.ask(0, Point::NodeDispatch, Lane::Data, "greedy", true);
         assert_eq!((verdict.decision.outcome, verdict.key_in_use, verdict.key_share), (Outcome::Shed, 2, 2));
         assert_eq!(data(&mut admission, "third"), Outcome::Admit);
+    }
+
+    #[test]
+    fn a_peek_counts_own_places_as_free_and_changes_nothing() {
+        let mut admission = admission();
+        for key in ["a", "b", "c", "d"] {
+            turn(&mut admission, 0, key);
+        }
+        let peek = |admission: &Admission, key, own| {
+            admission.peek(0, Point::TurnStart, Lane::Data, key, own).decision.outcome
+        };
+        assert_eq!(peek(&admission, "a", 1), Outcome::Admit, "a turn may follow its own");
+        assert_eq!(peek(&admission, "a", 0), Outcome::Defer);
+        assert_eq!((peek(&admission, "e", 0), peek(&admission, "f", 0)), (Outcome::Defer, Outcome::Defer));
+        assert_eq!(
+            (turn(&mut admission, 0, "e").0, peek(&admission, "f", 0)),
+            (Outcome::Defer, Outcome::Reject)
+        );
+        assert_eq!(admission.in_use(Point::TurnStart), 4);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod pressure;
 
 use std::collections::VecDeque;
 
+use crate::decision::Scope;
 use crate::edge::bounds::{BoundsError, EdgeSettings, Strategy};
 use crate::edge::flow::Flow;
 use crate::edge::item::{Offer, Put, Taken, Waiting};
@@ -34,6 +35,8 @@ pub struct EdgeBuffer<T> {
     lost: LostGroups,
     losses: VecDeque<Loss>,
     broken: bool,
+    /// Admission refuses items here, and that was told.
+    denied: bool,
     refused_since_us: Option<u64>,
     /// A producer was refused and nothing has left since.
     refused: bool,
@@ -73,6 +76,7 @@ impl<T> EdgeBuffer<T> {
             lost: LostGroups::default(),
             losses: VecDeque::new(),
             broken: false,
+            denied: false,
             refused_since_us: None,
             refused: false,
             sampled: 0,
@@ -239,6 +243,39 @@ impl<T> EdgeBuffer<T> {
     /// Takes out the oldest item alone, for edges that do not merge.
     pub fn get(&mut self) -> Option<T> {
         self.take(0).map(|taken| taken.item)
+    }
+
+    /// Sheds an offer that admission refused.
+    pub fn shed_offer(&mut self, offer: &Offer<T>) -> Put {
+        self.now_us = self.now_us.max(offer.now_us);
+        let sequence = offer.sequence.unwrap_or(self.next_sequence);
+        if sequence < self.next_sequence {
+            return Put::OutOfOrder;
+        }
+        self.deny(offer.turn, Scope::EdgeEnqueue);
+        self.shed_arriving(offer, sequence, Reason::QueuePressureDrop)
+    }
+
+    /// Sheds the oldest item because admission refused its hand-over; false when none waits.
+    pub fn shed_oldest(&mut self, now_us: u64) -> bool {
+        self.now_us = self.now_us.max(now_us);
+        let Some(waiting) = self.remove_oldest() else { return false };
+        self.deny(waiting.turn, Scope::EdgeDequeue);
+        self.lose_waiting(&waiting, Reason::QueuePressureDrop);
+        self.relieve(1);
+        true
+    }
+
+    /// Admission lets items pass again.
+    pub const fn admitted(&mut self) {
+        self.denied = false;
+    }
+
+    /// Says once for refusals in a row that admission refuses.
+    fn deny(&mut self, turn: u32, point: Scope) {
+        if !std::mem::replace(&mut self.denied, true) {
+            self.note(turn, What::Shed(point));
+        }
     }
 
     /// Removes every item of `turn` and of earlier turns; returns how many.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::decision::Scope;
 use crate::edge::watermark::Domain;
 use crate::reason::Reason;
 use crate::signal::{Emitter, Signal};
@@ -28,6 +29,8 @@ pub enum What {
     },
     /// Downstream must reset what it holds of the domain; the number is the first sequence lost.
     Discontinuity(u64),
+    /// Admission refuses what comes at this scheduling point from now on; drop notices name the items.
+    Shed(Scope),
 }
 
 /// One decision of an edge.
@@ -52,6 +55,7 @@ impl What {
             Self::CreditGrant(_) => Signal::CreditGrant,
             Self::DropNotice { .. } => Signal::DropNotice,
             Self::Discontinuity(_) => Signal::Discontinuity,
+            Self::Shed(_) => Signal::Shed,
         }
     }
 
@@ -63,6 +67,7 @@ impl What {
             Self::FlowXoff | Self::FlowXon | Self::CreditGrant(_) => Emitter::Rk14,
             Self::DropNotice { .. } => Emitter::Rk12,
             Self::Discontinuity(_) => Emitter::Rk15,
+            Self::Shed(_) => Emitter::Rk25,
         }
     }
 
@@ -75,6 +80,7 @@ impl What {
             Self::FlowXon | Self::CreditGrant(_) => None,
             Self::DropNotice { reason, .. } => Some(reason),
             Self::Discontinuity(_) => Some(Reason::SyncDomainPartialLoss),
+            Self::Shed(_) => Some(Reason::SchedulingPointShed),
         }
     }
 }
@@ -193,6 +199,7 @@ mod tests {
             What::CreditGrant(1),
             What::DropNotice { reason: Reason::SyncAtomicDrop, first: 1, last: 1 },
             What::Discontinuity(1),
+            What::Shed(Scope::EdgeEnqueue),
         ];
         for what in all {
             let notice = Notice { at_us: 0, turn: 1, what };

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::admission::Place;
 use crate::decision::{Decision, Outcome};
 use crate::edge::notice::What;
 use crate::event::{self, EventScope, Lane, PayloadClass};
@@ -112,7 +113,7 @@ impl Context {
                     verdict.name()
                 ),
             ),
-            Body::Call(made) => call(made, turn, out),
+            Body::Call(made) => call(made, turn, interner, out),
             Body::Provider { modality, outcome, latency_us, .. } => put(
                 out,
                 format_args!(
@@ -265,6 +266,28 @@ const fn kind(body: Body) -> &'static str {
     }
 }
 
+fn render_place(place: Place<Label>, interner: &Interner, out: &mut String) {
+    put(
+        out,
+        format_args!(
+            concat!(
+                r#","point":"{}","outcome":"{}","reason":"{}","snapshot":{},"#,
+                r#""fairness_key":{},"in_use":{},"places":{},"key_in_use":{},"key_share":{},"claim_us":{}"#
+            ),
+            place.point.name(),
+            place.outcome.name(),
+            place.reason.code(),
+            quote(interner.text(place.snapshot)),
+            quote(interner.text(place.key)),
+            place.in_use,
+            place.places,
+            place.key_in_use,
+            place.key_share,
+            place.claim_us
+        ),
+    );
+}
+
 fn turn_id(out: &mut String, record: &Record) {
     if record.turn != 0 {
         out.push_str(r#","turn_id":""#);
@@ -343,7 +366,7 @@ fn input(event: Event<Label>, interner: &Interner, out: &mut String) {
     }
 }
 
-fn call(made: Call, turn: u32, out: &mut String) {
+fn call(made: Call, turn: u32, interner: &Interner, out: &mut String) {
     put(out, format_args!(r#","name":"{}","turn":{turn}"#, made.name()));
     match made {
         Call::Invoke { modality } => put(out, format_args!(r#","modality":"{}""#, modality.name())),
@@ -363,6 +386,7 @@ fn call(made: Call, turn: u32, out: &mut String) {
         }
         Call::Ingress { carrier: None } => out.push_str(r#","carrier_epoch":null"#),
         Call::Ingress { carrier: Some(epoch) } => put(out, format_args!(r#","carrier_epoch":{epoch}"#)),
+        Call::Admission(place) => render_place(place, interner, out),
         Call::DeadlinePassed => {}
     }
 }

@@ -1,5 +1,6 @@
 //! The evidence record: small and copyable, so that appending never allocates.
 
+use crate::admission::Place;
 use crate::cancellation::CancelScope;
 use crate::decision::Decision;
 use crate::edge::notice::What;
@@ -145,6 +146,8 @@ pub enum Call {
     },
     /// Some call found that the lease had run out.
     DeadlinePassed,
+    /// What the runtime's admission says at one point has changed.
+    Admission(Place<Label>),
 }
 
 impl Call {
@@ -157,6 +160,7 @@ impl Call {
             Self::AttemptFinished { .. } => "attempt_finished",
             Self::Ingress { .. } => "ingress",
             Self::DeadlinePassed => "deadline_passed",
+            Self::Admission(_) => "admission",
         }
     }
 }

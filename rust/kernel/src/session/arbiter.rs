@@ -72,6 +72,13 @@ impl SessionKernel {
         self.refuse(machine, number, intent, reference, Outcome::Defer, reason);
     }
 
+    pub(super) fn reject_for_want_of_place(&mut self, intent: Intent, reference: u32) {
+        let (machine, number) = self.candidate();
+        let reason = Reason::AdmissionCapacityReject;
+        self.refuse(machine, number, intent, reference, Outcome::Reject, reason);
+        self.owe_notice(intent);
+    }
+
     /// Proposes a turn. A running one is interrupted first.
     pub(super) fn propose(&mut self, intent: Intent, reference: u32) {
         if self.turn.is_some() {
@@ -82,6 +89,8 @@ impl SessionKernel {
             Some((Outcome::Reject, Reason::TransportDisconnectOrStall))
         } else if self.evidence.free() < OPENING_ROOM {
             Some((Outcome::Reject, Reason::RecordingEvidenceUnavailable))
+        } else if let Some(refused) = self.start_refused() {
+            Some(refused)
         } else if self.authority.superseded() {
             Some((Outcome::StaleEpochReject, Reason::AuthorityEpochMismatch))
         } else if !self.authority.holds() {
@@ -91,6 +100,11 @@ impl SessionKernel {
         };
         if let Some((outcome, reason)) = refusal {
             self.refuse(machine, number, intent, reference, outcome, reason);
+            match reason {
+                Reason::AdmissionCapacityDefer => self.keep_deferred(intent, reference),
+                Reason::AdmissionCapacityReject => self.owe_notice(intent),
+                _ => {}
+            }
             return;
         }
         let epoch = self.authority.epoch();
@@ -106,6 +120,7 @@ impl SessionKernel {
         self.record(Class::Baseline, number, 0, Body::Plan(plan));
         self.signal_turn(Class::Baseline, number, Signal::TurnOpen, Emitter::Rk03, Label::Empty);
         self.fire(&mut machine, number, Trigger::TurnOpen, Class::Baseline);
+        self.deferred = None;
         self.turn = Some(OpenTurn { number, machine, intent, finished: false });
         self.gate.open(number, self.now_us);
         let plan_hash = plan.hash;

@@ -26,5 +26,8 @@ impl SessionKernel {
         let record = EdgeRecord { what: notice.what, scope, lane, name: self.interner.label(domain) };
         let sequence = self.sequences.allocate();
         self.record(Class::Baseline, notice.turn, sequence, Body::Edge(record));
+        if let What::Shed(point) = notice.what {
+            self.shed_at(notice.turn, point);
+        }
     }
 }

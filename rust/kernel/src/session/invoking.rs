@@ -35,6 +35,9 @@ impl SessionKernel {
         if over {
             return Err(Reason::CancelRequestedBeforeInvoke);
         }
+        if !self.dispatch(turn) {
+            return Err(Reason::ExecutionPlanDenied);
+        }
         let (attempt, circuit) = self.invocations.begin(self.now_us, turn, modality)?;
         self.circuit_event(turn, attempt.invocation, circuit);
         Ok(attempt)

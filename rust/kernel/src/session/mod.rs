@@ -1,8 +1,8 @@
 //! One session's kernel: an input goes in, evidence is appended, effects come out.
 //!
 //! `arbiter` opens and ends turns, `holding` watches authority, `listening` follows the caller,
-//! `delivery` takes what the transport reports, `invoking` calls providers and cancels, `recording`
-//! writes evidence. This file holds the state, the order within a step, and the gate.
+//! `delivery` takes what the transport reports, `invoking` calls providers and cancels, `placing` keeps to
+//! the runtime's quotas, `recording` writes evidence. This file holds the state, the order within a step, and the gate.
 
 mod arbiter;
 mod delivery;
@@ -10,8 +10,10 @@ mod edges;
 mod holding;
 mod invoking;
 mod listening;
+mod placing;
 mod recording;
 
+use crate::admission::Place;
 use crate::authority::Authority;
 use crate::decision::Scope;
 use crate::effect::{AgentState, Effect, Intent};
@@ -52,6 +54,7 @@ enum Drained {
 enum Timer {
     Budget,
     Release,
+    Place,
     Prelude(prelude::Timer),
 }
 
@@ -93,6 +96,10 @@ pub struct SessionKernel {
     connection_down: bool,
     drained: Option<Drained>,
     waiting: Option<(Intent, u32)>,
+    /// What admission says at turn start and at node dispatch, none before it said anything.
+    turn_start: Option<Place<Label>>,
+    node_dispatch: Option<Place<Label>>,
+    deferred: Option<placing::Deferred>,
     /// The latest turn that closed, and when.
     closed: (u32, u64),
     /// The latest utterance that ended without an answer, and when.
@@ -147,6 +154,9 @@ impl SessionKernel {
             connection_down: false,
             drained: None,
             waiting: None,
+            turn_start: None,
+            node_dispatch: None,
+            deferred: None,
             closed: (0, 0),
             unanswered: None,
             migration: Migration::default(),
@@ -284,8 +294,9 @@ impl SessionKernel {
             .map(|(due, timer)| (due, Timer::Prelude(timer)));
         let release = self.release_due_us().map(|due| (due, Timer::Release));
         let budget = self.budget_due_us().map(|due| (due, Timer::Budget));
+        let place = self.place_due_us().map(|due| (due, Timer::Place));
         // A probe that is due together with a release goes first: its answer may be worth the wait.
-        [spoken, release, budget].into_iter().flatten().min_by_key(|(due, _)| *due)
+        [spoken, release, budget, place].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
     fn fire_timers(&mut self) {
@@ -296,6 +307,7 @@ impl SessionKernel {
             match timer {
                 Timer::Budget => self.budget_exhausted(),
                 Timer::Release => self.release_speech(),
+                Timer::Place => self.look_for_place(),
                 Timer::Prelude(timer) => self.prelude_timer(timer),
             }
         }

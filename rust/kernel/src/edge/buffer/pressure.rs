@@ -117,7 +117,7 @@ impl<T> EdgeBuffer<T> {
         Put::Merged
     }
 
-    fn shed_arriving(&mut self, offer: &Offer<T>, sequence: u64, reason: Reason) -> Put {
+    pub(super) fn shed_arriving(&mut self, offer: &Offer<T>, sequence: u64, reason: Reason) -> Put {
         self.next_sequence = sequence + 1;
         self.lose(offer.turn, &[sequence], offer.group, reason);
         Put::Shed
