@@ -363,6 +363,20 @@ class SessionKernel:
         evidence_capacity: int = 4096,
         providers: ProviderPolicy | None = None,
     ) -> SessionKernel: ...
+    def admit_by(self, admission: Admission, key: str) -> None:
+        """Let every turn and every provider invocation pass the quotas of ``admission``.
+
+        What admission says is recorded as an input when it changes, with its policy and counters.
+
+        Args:
+            admission: the enforcer that the sessions of a runtime share.
+            key: fairness key, such as the session or its tenant.
+
+        Raises:
+            ValueError: ``key`` is empty.
+        """
+    def leave_admission(self) -> None:
+        """Give back every place and ask for none any more."""
     def lease(self, now_us: int, epoch: int, deadline_us: int) -> Sequence[Effect]:
         """Take a granted or renewed lease; an epoch lower than the present one is refused."""
     def lease_lost(self, now_us: int, reason: str) -> Sequence[Effect]:
@@ -589,6 +603,14 @@ class EdgeBuffer(Generic[_T]):
         sample_every: int = 2,
         merge: Callable[[list[_T]], _T] | None = None,
     ) -> EdgeBuffer[_T]: ...
+    def admit_by(self, admission: Admission, key: str) -> None:
+        """Let every item pass the quotas of ``admission`` for ``key`` as it comes and as it goes.
+
+        An item that comes has its place until it has left the edge, an item that goes until its consumer
+        asks for the next one. What is refused is shed, and the edge says so.
+        """
+    def leave_admission(self) -> None:
+        """Give back every place and ask for none any more."""
     def put(
         self,
         item: _T,
@@ -771,6 +793,8 @@ class Admission:
             key: fairness key, such as a session or a tenant.
             turn_known: whether there is a candidate turn.
         """
+    def in_use(self, point: str) -> int:
+        """Return the places taken at ``point``."""
     def done(self, point: str, lane: str, key: str) -> bool:
         """Give a place back; false when the key holds none there."""
     @property

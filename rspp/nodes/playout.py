@@ -61,6 +61,7 @@ class PlayoutNode:
         self._work = asyncio.Event()
         self._turn = self._epoch = self._sequence = 0
         self._finished = False
+        self._shed = 0
         self._front = _EMPTY
         self._tail: deque[Pcm] = deque(maxlen=TAIL_FRAMES)
         self.sent = 0
@@ -74,7 +75,13 @@ class PlayoutNode:
         self._finished = False
         self.sent = 0
         self.edge.clear()
+        self._shed = self.edge.shed
         self._room.set()
+
+    @property
+    def shed_samples(self) -> int:
+        """Samples of the turn that its edge shed, the last frame counted as a whole one."""
+        return (self.edge.shed - self._shed) * OUTPUT_FRAME_SAMPLES
 
     async def put(self, turn: int, pcm: Pcm) -> bool:
         """Queue speech of ``turn``; waits while the edge is full. False when the turn is over."""
@@ -83,7 +90,10 @@ class PlayoutNode:
             duration_us = len(frame) * 1_000_000 // OUTPUT_RATE_HZ
             while turn == self._turn:
                 if self.edge.flowing:
+                    shed = self.edge.shed
                     if self.edge.put(frame, turn, duration_us, frame.nbytes):
+                        break
+                    if self.edge.shed > shed:
                         break
                     if self.edge.flowing:
                         raise RuntimeError("the speech edge has no room for a single frame")

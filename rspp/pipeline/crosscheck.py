@@ -11,6 +11,7 @@ from rspp.pipeline.checker import Fault, fault_at, nearest, shown
 from rspp.pipeline.normalise import compile_pipeline, recording_level
 from rspp.pipeline.patterns import parse_pattern
 from rspp.pipeline.profile import SIMPLE_NAME, ExecutionProfile
+from rspp.pipeline.quotas import POINTS
 from rspp.pipeline.spec import OpenAiEndpoint, PipelineSpec, PocketsphinxStt, RulesLlm
 
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
@@ -91,6 +92,16 @@ def profile_faults(profile: ExecutionProfile, lines: dict[str, int], path: str) 
             strict=True,
             why="between the two marks flow stays as it was; without a gap it flickers",
         )
+    for point in POINTS:
+        quota = getattr(profile.admission, point)
+        for part in ("per_key", "pressure"):
+            if getattr(quota, part) is not UNSET:
+                finder.order(
+                    (f"{where}admission.{point}.{part}", getattr(quota, part)),
+                    (f"{where}admission.{point}.places", quota.places),
+                    strict=False,
+                    why="there are no more places than that",
+                )
     finder.once(f"{where}adaptive_actions", profile.adaptive_actions)
     finder.once(f"{where}opt_in", profile.opt_in)
     finder.once(f"{where}recording.replay_modes", profile.recording.replay_modes)

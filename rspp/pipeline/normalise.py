@@ -199,7 +199,7 @@ def plan_policy(spec: PipelineSpec) -> dict[str, Any]:
         },
         "snapshot_provenance": {
             "routing_view_snapshot": "routing-view/v1",
-            "admission_policy_snapshot": "admission-policy/v1",
+            "admission_policy_snapshot": profile.admission.snapshot_ref(),
             "abi_compatibility_snapshot": "abi-compat/v1",
             "version_resolution_snapshot": f"version-resolution/{pipeline_version(spec)}",
             "policy_resolution_snapshot": f"policy-resolution/sha256:{spec_digest(spec)}",

@@ -12,6 +12,7 @@ from msgspec import Meta, field
 
 from rspp.pipeline.base import LANES, AdaptiveAction, FlowMode, Identifier, Milliseconds, Strict
 from rspp.pipeline.buffers import EdgeDefaults, WatermarkSection
+from rspp.pipeline.quotas import AdmissionDefaults
 
 SIMPLE_NAME = "simple"
 RecordingLevel: TypeAlias = Literal["L0", "L1", "L2"]
@@ -226,6 +227,7 @@ class ExecutionProfile(Strict, frozen=True, kw_only=True):
         audio: audio inside a session.
         attempts: most attempts of one provider invocation.
         pool: where blocking work runs.
+        admission: places that the sessions of a runtime share.
     """
 
     name: Identifier
@@ -238,6 +240,7 @@ class ExecutionProfile(Strict, frozen=True, kw_only=True):
     audio: AudioFormat = field(default_factory=AudioFormat)
     attempts: AttemptLimits = field(default_factory=AttemptLimits)
     pool: PoolLimits = field(default_factory=PoolLimits)
+    admission: AdmissionDefaults = field(default_factory=AdmissionDefaults)
 
 
 SIMPLE = ExecutionProfile(name=SIMPLE_NAME)

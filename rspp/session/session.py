@@ -15,7 +15,7 @@ import numpy as np
 import structlog
 
 from rspp import _kernel
-from rspp._kernel import Effect, SessionKernel
+from rspp._kernel import Admission, Effect, SessionKernel
 from rspp.authority.watcher import LeaseWatcher
 from rspp.contracts.errors import ProviderError
 from rspp.contracts.media import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Pcm, SpeechChunk
@@ -35,7 +35,8 @@ from rspp.nodes.playout import PlayoutNode
 from rspp.nodes.reply import FixedResponder, PreparedSpeech, speak_reply
 from rspp.nodes.stt import RecognitionNode
 from rspp.pipeline.candidates import provider_policy
-from rspp.pipeline.normalise import compile_pipeline, plan_template, turn_policy
+from rspp.pipeline.normalise import compile_pipeline, plan_template, profile_of, turn_policy
+from rspp.pipeline.quotas import admission_of
 from rspp.providers.registry import embedded_voice
 from rspp.session.presenter import Presenter
 from rspp.session.recording import SessionRecording
@@ -58,6 +59,7 @@ the detector's threshold."""
 MAX_HISTORY = 200
 """Messages kept; older ones are left out of the history given to the responder."""
 
+DEFAULT_TENANT = "default"
 MAX_EARLY_TEXTS = 8
 """Chat texts kept from before the conversation began."""
 
@@ -95,6 +97,8 @@ class Session:
         offloader: for blocking work.
         timeline: takes the evidence; none discards it.
         resumed: the session takes over a call that another runtime held.
+        admission: quotas that the sessions of the runtime share; none gives the session its own.
+        tenant: whose share of those quotas counts when the profile says so.
     """
 
     def __init__(
@@ -110,6 +114,8 @@ class Session:
         offloader: Offloader,
         timeline: Timeline | None = None,
         resumed: bool = False,
+        admission: Admission | None = None,
+        tenant: str = DEFAULT_TENANT,
     ) -> None:
         self.session_id = session_id
         self.reason = ""
@@ -152,6 +158,11 @@ class Session:
             self._lease_expired,
         )
         self._presenter = Presenter(transport, edge_buffer(graph.edge("turn", "presenter")), clock)
+        self._asking = (self.kernel, self._playout.edge, self._presenter.edge)
+        profile = profile_of(spec)
+        quotas = admission or admission_of(profile)
+        for asking in self._asking:
+            asking.admit_by(quotas, tenant if profile.admission.fairness_key == "tenant" else session_id)
         self._window = np.zeros(providers.vad.window_samples, dtype=np.int16)
         self._window_fill = 0
         self._media_sample = 0
@@ -159,6 +170,7 @@ class Session:
         self._history: list[Message] = []
         self._texts: dict[int, str] = {}
         self._next_text = 0
+        self._refused_utterance = 0
         self._started = False
         self._hypothesis = Hypothesis(text="")
         self._recognition_failed = False
@@ -254,6 +266,8 @@ class Session:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._watcher.release()
         await self._providers.close()
+        for asking in self._asking:
+            asking.leave_admission()
         self._recording.finish()
 
     # ------------------------------------------------------------------ from the transport
@@ -396,8 +410,8 @@ class Session:
                     self.reason = self.reason or reason
                     self._transport.leave_now()
                     self._ended.set()
-                case _kernel.RefuseIntent(intent, _, outcome, reason):
-                    log.warning("intent refused", intent=intent, outcome=outcome, reason=reason)
+                case _kernel.RefuseIntent():
+                    self._refused(effect)
         self._arm_timer()
 
     def _arm_timer(self) -> None:
@@ -416,6 +430,23 @@ class Session:
         self._timer = self._timer_us = None
         self._perform(self.kernel.tick(self._step_time()))
 
+    def _refused(self, refused: _kernel.RefuseIntent) -> None:
+        """No turn opened. What the caller said stays said; a rejection is shown, a deferral may still open."""
+        intent, reference = refused.intent, refused.reference
+        log.warning("intent refused", intent=intent, outcome=refused.outcome, reason=refused.reason)
+        if intent == "utterance" and reference != self._refused_utterance:
+            self._refused_utterance = reference
+            self._remember("user", self._hypothesis.text)
+        elif intent == "text" and reference in self._texts:
+            text = self._texts.pop(reference)
+            self._recording.transcript("caller", 0, text)
+            self._remember("user", text)
+        told = refused.outcome == "reject" and intent in ("utterance", "text")
+        if told and self._spec.failure_notice and not self._ended.is_set():
+            # Without a turn nothing may be heard, so front ends are the only ones to be told now.
+            notice = f"refused-{intent}-{reference}"
+            self._presenter.transcript(notice, self._spec.failure_notice, caller=False, final=True)
+
     def _open_turn(self, opened: _kernel.OpenTurn) -> None:
         now = self._clock.now_us()
         self._recording.latency("turn_open_proposed_to_turn_open", opened.turn, now - self._step_us)
@@ -428,12 +459,14 @@ class Session:
             self._providers.responders, lambda: Invocation(self.kernel, self._clock, turn.number, "llm")
         )
         if opened.intent == "utterance":
-            self._remember("user", self._hypothesis.text)
+            if opened.reference != self._refused_utterance:
+                self._remember("user", self._hypothesis.text)
             self._recording.latency("end_of_speech_to_turn_open", opened.turn, now - self._speech_ended_us)
         elif opened.intent == "text":
-            text = self._texts.pop(opened.reference)
-            self._recording.transcript("caller", opened.turn, text)
-            self._remember("user", text)
+            text = self._texts.pop(opened.reference, "")
+            if text:
+                self._recording.transcript("caller", opened.turn, text)
+                self._remember("user", text)
         else:
             notice = opened.intent
             if notice == "unrecognised" and self._recognition_failed:
@@ -500,7 +533,7 @@ class Session:
             return
         self._turn = None
         if outcome == "commit":
-            self._finish_history(turn, turn.spoken.generated)
+            self._finish_history(turn, max(0, turn.spoken.generated - self._playout.shed_samples))
             delay_s = self._transport.queued_samples() / OUTPUT_RATE_HZ
             asyncio.get_running_loop().call_later(delay_s, self._played, turn)
         elif self._draining:

@@ -33,6 +33,7 @@ from rspp.transports.loopback import TICK_MS, LoopbackTransport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from rspp._kernel import Admission
     from rspp.contracts.errors import ProviderError
     from rspp.contracts.media import Pcm, SpeechChunk
     from rspp.contracts.ports import Message, Responder, ResponseDelta, Synthesizer, TransportSink
@@ -213,6 +214,7 @@ class FaultCall:
         responder: wraps the responder.
         spare: more responders that take over, wrapped around the same rules.
         earlier_epochs: how often the lease was held before.
+        admission: quotas that the call shares with others; none gives it its own.
     """
 
     steps: Sequence[Step] = field(default_factory=lambda: fault_after(2_000))
@@ -220,6 +222,7 @@ class FaultCall:
     responder: Callable[[Responder], FaultResponder] = FaultResponder
     spare: int = 0
     earlier_epochs: int = 0
+    admission: Admission | None = None
 
     def __post_init__(self) -> None:
         self.timeline = FaultTimeline()
@@ -280,6 +283,7 @@ class FaultCall:
             offloader=offloader,
             timeline=self.timeline,
             resumed=resumed,
+            admission=self.admission,
         )
         try:
             await self.session.run()

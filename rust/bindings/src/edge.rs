@@ -193,6 +193,11 @@ impl EdgeBuffer {
         self.quotas = Some(Quotas { waiting, handed, refused: [None; 2] });
     }
 
+    /// Give back every place and ask for none any more.
+    fn leave_admission(&mut self) {
+        self.quotas = None;
+    }
+
     /// Enqueue; false when the item was refused or shed.
     #[pyo3(signature = (item, turn, duration_us, size, now_us = 0, sequence = None, group = 0))]
     #[allow(clippy::too_many_arguments)] // fixed by the stub

@@ -146,6 +146,11 @@ impl SessionKernel {
         Ok(())
     }
 
+    /// Give back every place and ask for none any more.
+    fn leave_admission(&mut self) {
+        self.quotas = None;
+    }
+
     /// Take a granted or renewed lease; an epoch lower than the present one is refused.
     fn lease<'py>(
         &mut self,
