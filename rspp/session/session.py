@@ -431,7 +431,7 @@ class Session:
         self._perform(self.kernel.tick(self._step_time()))
 
     def _refused(self, refused: _kernel.RefuseIntent) -> None:
-        """No turn opened. What the caller said stays said; a rejection is shown, a deferral may still open."""
+        """No turn opened: what the caller said stays said, and a rejection is shown."""
         intent, reference = refused.intent, refused.reference
         log.warning("intent refused", intent=intent, outcome=refused.outcome, reason=refused.reason)
         if intent == "utterance" and reference != self._refused_utterance:

@@ -29,11 +29,7 @@ class Requirement(NamedTuple):
 
 
 REQUIREMENTS = (
-    Requirement(
-        "F1",
-        "Admission overload: refused before the turn, shed at the scheduling points",
-        "sessions do not yet ask for a place at the scheduling points; the kernel's admission does",
-    ),
+    Requirement("F1", "Admission overload: refused before the turn, shed at the scheduling points"),
     Requirement("F2", "Node timeout or failure: abort(node_timeout_or_failure), close"),
     Requirement("F3", "Provider failure: retry, switch, or abort with the provider's reason, close"),
     Requirement("F4", "Edge pressure: watermark, xoff and xon, drop notices; the turn goes on"),

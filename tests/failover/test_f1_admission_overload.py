@@ -25,7 +25,7 @@ def quotas(**points: tuple[int, int, int]) -> Admission:
         valid_until_us=FOREVER_US,
         max_deferred=4,
         claim_us=3_000_000,
-        **{**plenty, **points},  # type: ignore[arg-type]
+        **{**plenty, **points},
     )
     return admission
 
@@ -38,12 +38,16 @@ def taken_by_another(point: str, *, places: int = 1) -> Admission:
     return admission
 
 
+def gives_back(admission: Admission, point: str) -> None:
+    assert admission.done(point, "DataLane", "another")
+
+
 def overloaded(admission: Admission, wait_ms: int, *, free: str = "") -> FaultCall:
     """Ask once; the other session gives its place at ``free`` back ``wait_ms`` after the question."""
     steps = (*ASK, {"do": "pause", "ms": wait_ms}, FREE, {"do": "hang_up"})
     call = FaultCall(steps, admission=admission)
     if free:
-        call.caller.on_fault(lambda: admission.done(free, "DataLane", "another"))
+        call.caller.on_fault(lambda: gives_back(admission, free))
     return call.hold()
 
 

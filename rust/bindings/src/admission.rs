@@ -1,7 +1,5 @@
 //! Local admission as a Python class.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use rspp_kernel::admission::{self, AdmissionPolicy, Point, Quota, Verdict};
@@ -11,17 +9,14 @@ use crate::edge::choose;
 use crate::policy::count;
 
 /// Local admission and scheduling: outcomes computed from a policy and counters.
-#[pyclass(frozen, module = "rspp._kernel")]
+#[pyclass(module = "rspp._kernel")]
 pub(crate) struct Admission {
-    inner: Shared,
+    inner: admission::Admission,
 }
-
-/// The enforcer of one runtime, which its sessions and edges share.
-type Shared = Arc<Mutex<admission::Admission>>;
 
 /// What one session or edge holds at one point; it is given back when its holder goes.
 pub(crate) struct Places {
-    shared: Shared,
+    admission: Py<Admission>,
     pub(crate) key: String,
     point: Point,
     lane: Lane,
@@ -29,33 +24,29 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    pub(crate) fn new(admission: &Admission, key: &str, point: Point, lane: Lane) -> Self {
-        Self { shared: Arc::clone(&admission.inner), key: key.to_owned(), point, lane, taken: 0 }
-    }
-
-    /// A panic elsewhere leaves counters that are still whole.
-    fn lock(&self) -> MutexGuard<'_, admission::Admission> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn new(admission: &Bound<'_, Admission>, key: &str, point: Point, lane: Lane) -> Self {
+        Self { admission: admission.clone().unbind(), key: key.to_owned(), point, lane, taken: 0 }
     }
 
     /// What would be decided for one more place, or instead of those held when `instead`.
-    pub(crate) fn peek(&self, now_us: u64, instead: bool) -> Verdict {
+    pub(crate) fn peek(&self, py: Python<'_>, now_us: u64, instead: bool) -> Verdict {
         let own = if instead { self.taken } else { 0 };
-        self.lock().peek(now_us, self.point, self.lane, &self.key, own)
+        self.admission.borrow(py).inner.peek(now_us, self.point, self.lane, &self.key, own)
     }
 
     /// Asks for one more place.
-    pub(crate) fn ask(&mut self, now_us: u64) -> Verdict {
-        let verdict = self.lock().ask(now_us, self.point, self.lane, &self.key, true);
+    pub(crate) fn ask(&mut self, py: Python<'_>, now_us: u64) -> Verdict {
+        let mut admission = self.admission.borrow_mut(py);
+        let verdict = admission.inner.ask(now_us, self.point, self.lane, &self.key, true);
         self.taken += u64::from(verdict.admitted());
         verdict
     }
 
     /// Gives places back until no more than `wanted` are held.
-    pub(crate) fn keep(&mut self, wanted: u64) {
+    pub(crate) fn keep(&mut self, py: Python<'_>, wanted: u64) {
         while self.taken > wanted {
             self.taken -= 1;
-            self.lock().done(self.point, self.lane, &self.key);
+            self.admission.borrow_mut(py).inner.done(self.point, self.lane, &self.key);
         }
     }
 
@@ -64,15 +55,17 @@ impl Places {
     }
 
     /// Reference of the policy, and how long the claim of a deferred turn holds.
-    pub(crate) fn policy(&self) -> (String, u64) {
-        let admission = self.lock();
+    pub(crate) fn policy(&self, py: Python<'_>) -> (String, u64) {
+        let admission = &self.admission.borrow(py).inner;
         (admission.snapshot_ref().unwrap_or_default().to_owned(), admission.claim_us())
     }
 }
 
 impl Drop for Places {
     fn drop(&mut self) {
-        self.keep(0);
+        if self.taken > 0 {
+            Python::attach(|py| self.keep(py, 0));
+        }
     }
 }
 
@@ -106,17 +99,11 @@ fn quota(field: &str, (places, per_key, pressure): (i64, i64, i64)) -> PyResult<
     )))
 }
 
-impl Admission {
-    fn lock(&self) -> MutexGuard<'_, admission::Admission> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[pymethods]
 impl Admission {
     #[new]
     fn new() -> Self {
-        Self { inner: Shared::default() }
+        Self { inner: admission::Admission::new() }
     }
 
     /// Take a policy snapshot; each point's quota is ``(places, per_key, pressure)``.
@@ -126,7 +113,7 @@ impl Admission {
     ))]
     #[allow(clippy::too_many_arguments)] // fixed by the stub
     fn adopt(
-        &self,
+        &mut self,
         snapshot_ref: String,
         valid_until_us: u64,
         turn_start: (i64, i64, i64),
@@ -143,7 +130,7 @@ impl Admission {
             quota("node_dispatch", node_dispatch)?,
         ];
         let policy = AdmissionPolicy { snapshot_ref, valid_until_us, quotas, max_deferred, claim_us };
-        if self.lock().adopt(policy) {
+        if self.inner.adopt(policy) {
             return Ok(());
         }
         Err(PyValueError::new_err("snapshot_ref is empty: name the snapshot"))
@@ -152,7 +139,7 @@ impl Admission {
     /// Ask for a place at ``point`` for a fairness key.
     #[pyo3(signature = (now_us, point, lane, key, turn_known = false))]
     fn ask(
-        &self,
+        &mut self,
         now_us: u64,
         point: &str,
         lane: &str,
@@ -161,7 +148,7 @@ impl Admission {
     ) -> PyResult<AdmissionVerdict> {
         let point = choose("point", point, Point::NAMES, Point::ALL)?;
         let lane = choose("lane", lane, Lane::NAMES, Lane::ALL)?;
-        let verdict = self.lock().ask(now_us, point, lane, key, turn_known);
+        let verdict = self.inner.ask(now_us, point, lane, key, turn_known);
         Ok(AdmissionVerdict {
             admitted: verdict.admitted(),
             outcome: verdict.decision.outcome.name(),
@@ -176,27 +163,27 @@ impl Admission {
     }
 
     /// Give a place back; false when the key holds none there.
-    fn done(&self, point: &str, lane: &str, key: &str) -> PyResult<bool> {
+    fn done(&mut self, point: &str, lane: &str, key: &str) -> PyResult<bool> {
         let point = choose("point", point, Point::NAMES, Point::ALL)?;
         let lane = choose("lane", lane, Lane::NAMES, Lane::ALL)?;
-        Ok(self.lock().done(point, lane, key))
+        Ok(self.inner.done(point, lane, key))
     }
 
     /// Reference of the policy that decides now.
     #[getter]
     fn snapshot_ref(&self) -> Option<String> {
-        self.lock().snapshot_ref().map(str::to_owned)
+        self.inner.snapshot_ref().map(str::to_owned)
     }
 
     /// Places taken at ``point``.
     fn in_use(&self, point: &str) -> PyResult<u64> {
         let point = choose("point", point, Point::NAMES, Point::ALL)?;
-        Ok(self.lock().in_use(point))
+        Ok(self.inner.in_use(point))
     }
 
     /// Keys that hold a place or a claim.
     #[getter]
     fn keys(&self) -> usize {
-        self.lock().keys()
+        self.inner.keys()
     }
 }

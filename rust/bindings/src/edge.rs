@@ -67,15 +67,15 @@ impl EdgeBuffer {
     }
 
     /// Gives back the places of items that wait no longer.
-    fn settle(&mut self) {
+    fn settle(&mut self, py: Python<'_>) {
         if let Some(quotas) = &mut self.quotas {
-            quotas.waiting.keep(self.inner.len() as u64);
+            quotas.waiting.keep(py, self.inner.len() as u64);
         }
     }
 
-    fn offer(&mut self, offer: Offer<Py<PyAny>>) -> Put {
+    fn offer(&mut self, py: Python<'_>, offer: Offer<Py<PyAny>>) -> Put {
         if let Some(quotas) = &mut self.quotas {
-            let verdict = quotas.waiting.ask(offer.now_us);
+            let verdict = quotas.waiting.ask(py, offer.now_us);
             if !verdict.admitted() {
                 quotas.refusal(verdict);
                 return self.inner.shed_offer(&offer);
@@ -86,11 +86,11 @@ impl EdgeBuffer {
     }
 
     /// Takes the oldest item that admission lets pass.
-    fn take(&mut self, now_us: u64) -> Option<Taken<Py<PyAny>>> {
+    fn take(&mut self, py: Python<'_>, now_us: u64) -> Option<Taken<Py<PyAny>>> {
         if let Some(quotas) = &mut self.quotas {
-            quotas.handed.keep(0);
+            quotas.handed.keep(py, 0);
             while !self.inner.is_empty() {
-                let verdict = quotas.handed.ask(now_us);
+                let verdict = quotas.handed.ask(py, now_us);
                 if verdict.admitted() {
                     break;
                 }
@@ -100,7 +100,7 @@ impl EdgeBuffer {
         }
         let taken = self.inner.take(now_us);
         if let Some(quotas) = self.quotas.as_mut().filter(|_| taken.is_none()) {
-            quotas.handed.keep(0);
+            quotas.handed.keep(py, 0);
         }
         taken
     }
@@ -186,7 +186,7 @@ impl EdgeBuffer {
     }
 
     /// Let every item pass the quotas of ``admission`` as it comes and as it goes.
-    fn admit_by(&mut self, admission: &Admission, key: &str) {
+    fn admit_by(&mut self, admission: &Bound<'_, Admission>, key: &str) {
         let lane = self.inner.settings().lane;
         let places = |point| Places::new(admission, key, point, lane);
         let (waiting, handed) = (places(Point::EdgeEnqueue), places(Point::EdgeDequeue));
@@ -203,6 +203,7 @@ impl EdgeBuffer {
     #[allow(clippy::too_many_arguments)] // fixed by the stub
     fn put(
         &mut self,
+        py: Python<'_>,
         item: Py<PyAny>,
         turn: u32,
         duration_us: u64,
@@ -211,8 +212,8 @@ impl EdgeBuffer {
         sequence: Option<u64>,
         group: u64,
     ) -> PyResult<bool> {
-        let put = self.offer(Offer { item, turn, duration_us, size, now_us, sequence, group });
-        self.settle();
+        let put = self.offer(py, Offer { item, turn, duration_us, size, now_us, sequence, group });
+        self.settle(py);
         match put {
             Put::OutOfOrder => Err(PyValueError::new_err(format!(
                 "sequence is {}: sequences on an edge rise strictly",
@@ -225,8 +226,8 @@ impl EdgeBuffer {
     /// Dequeue the oldest item, or none; a merged item is made by ``merge`` of its parts.
     #[pyo3(signature = (now_us = 0))]
     fn get(&mut self, py: Python<'_>, now_us: u64) -> PyResult<Option<Py<PyAny>>> {
-        let taken = self.take(now_us);
-        self.settle();
+        let taken = self.take(py, now_us);
+        self.settle(py);
         let Some(taken) = taken else {
             return Ok(None);
         };
@@ -247,16 +248,16 @@ impl EdgeBuffer {
     }
 
     /// Remove every item of ``turn`` and of earlier turns; returns how many.
-    fn fence(&mut self, turn: u32) -> usize {
+    fn fence(&mut self, py: Python<'_>, turn: u32) -> usize {
         let removed = self.inner.fence(turn);
-        self.settle();
+        self.settle(py);
         removed
     }
 
     /// Remove everything; returns how many.
-    fn clear(&mut self) -> usize {
+    fn clear(&mut self, py: Python<'_>) -> usize {
         let removed = self.inner.clear();
-        self.settle();
+        self.settle(py);
         removed
     }
 

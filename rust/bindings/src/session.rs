@@ -54,43 +54,43 @@ impl SessionKernel {
         now_us: u64,
         event: Event<&str>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        self.tell(now_us, Point::TurnStart);
+        self.tell(py, now_us, Point::TurnStart);
         let effects = effects::tuple(py, self.inner.step(Input { now_us, event }));
-        self.settle(now_us);
+        self.settle(py, now_us);
         effects
     }
 
     /// Tells the kernel what admission says at a point, if that has changed.
-    fn tell(&mut self, now_us: u64, point: Point) {
+    fn tell(&mut self, py: Python<'_>, now_us: u64, point: Point) {
         let Some(quotas) = &mut self.quotas else { return };
         let turn = point == Point::TurnStart;
         let places = if turn { &quotas.turn } else { &quotas.nodes };
-        let verdict = places.peek(now_us, turn);
+        let verdict = places.peek(py, now_us, turn);
         let said = Some((verdict.decision.outcome, verdict.decision.reason));
         let told = &mut quotas.told[point as usize];
         if *told != said && (told.is_some() || !verdict.admitted()) {
             *told = said;
-            let (snapshot, claim_us) = places.policy();
+            let (snapshot, claim_us) = places.policy(py);
             let place = Place::new(point, &verdict, &snapshot, &places.key, claim_us);
             self.inner.admission(now_us, place);
         }
     }
 
     /// Takes and gives back places as the kernel has decided; nobody else asked meanwhile.
-    fn settle(&mut self, now_us: u64) {
+    fn settle(&mut self, py: Python<'_>, now_us: u64) {
         let Some(quotas) = &mut self.quotas else { return };
         let open = self.inner.turn() != 0;
         let waits = self.inner.waits_for_place();
         if !open {
-            quotas.turn.keep(0);
+            quotas.turn.keep(py, 0);
         }
         if (open && quotas.turn.taken() == 0) || (waits && !quotas.claimed) {
-            quotas.turn.ask(now_us);
+            quotas.turn.ask(py, now_us);
         }
         quotas.claimed = waits;
         let live = self.inner.live_invocations() as u64;
-        while quotas.nodes.taken() < live && quotas.nodes.ask(now_us).admitted() {}
-        quotas.nodes.keep(live);
+        while quotas.nodes.taken() < live && quotas.nodes.ask(py, now_us).admitted() {}
+        quotas.nodes.keep(py, live);
     }
 }
 
@@ -136,7 +136,7 @@ impl SessionKernel {
     }
 
     /// Let every turn and every provider invocation pass the quotas of ``admission``.
-    fn admit_by(&mut self, admission: &Admission, key: &str) -> PyResult<()> {
+    fn admit_by(&mut self, admission: &Bound<'_, Admission>, key: &str) -> PyResult<()> {
         if key.is_empty() {
             return Err(PyValueError::new_err("key is empty: name the session or the tenant"));
         }
@@ -311,7 +311,7 @@ impl SessionKernel {
         while let Some(notice) = edge.take_notice() {
             if let What::Shed(scope) = notice.what {
                 if let Some((places, point, verdict)) = edge.refusal(scope) {
-                    let (snapshot, claim_us) = places.policy();
+                    let (snapshot, claim_us) = places.policy(py);
                     let place = Place::new(point, &verdict, &snapshot, &places.key, claim_us);
                     self.inner.admission(now_us, place);
                 }
@@ -366,9 +366,9 @@ impl SessionKernel {
     /// Begin a provider invocation; the first attempt, or the reason why there is none.
     fn invoke(&mut self, py: Python<'_>, now_us: u64, turn: u32, modality: &str) -> PyResult<Py<PyAny>> {
         let modality = choice("modality", modality, Modality::parse(modality), Modality::NAMES)?;
-        self.tell(now_us, Point::NodeDispatch);
+        self.tell(py, now_us, Point::NodeDispatch);
         let answer = self.inner.invoke(now_us, turn, modality);
-        self.settle(now_us);
+        self.settle(py, now_us);
         Ok(match answer {
             Ok(attempt) => Py::new(py, Attempt::from(attempt))?.into_any(),
             Err(reason) => reason.code().into_pyobject(py)?.into_any().unbind(),
@@ -385,6 +385,7 @@ impl SessionKernel {
     #[allow(clippy::too_many_arguments)] // fixed by the stub
     fn attempt_finished(
         &mut self,
+        py: Python<'_>,
         now_us: u64,
         invocation: u32,
         outcome: &str,
@@ -396,7 +397,7 @@ impl SessionKernel {
         let class = choice("outcome", outcome, ProviderOutcome::parse(outcome), ProviderOutcome::NAMES)?;
         let ending = Ending::new(class, Reason::parse(reason), retryable, backoff_ms);
         let next = self.inner.attempt_finished(now_us, invocation, ending, idle_us).map(Attempt::from);
-        self.settle(now_us);
+        self.settle(py, now_us);
         Ok(next)
     }
 
