@@ -50,7 +50,7 @@ async def join_room(
     clock = BootClock()
     with (
         stopping.installed(),
-        telemetry_opened(telemetry, scraped=False) as sink,
+        telemetry_opened(telemetry, scraped=False, tenant=plan.tenant) as sink,
         closing(SqliteLeaseStore(state_folder(state) / LEASE_FILE, clock)) as store,
         closing(ThreadOffloader(plan.session_id)) as offloader,
     ):

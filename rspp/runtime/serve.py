@@ -82,7 +82,7 @@ async def serve_dispatches(plan: ServePlan) -> int:
     clock = BootClock()
     async with AsyncExitStack() as stack:
         stack.enter_context(stopping.installed())
-        telemetry = stack.enter_context(telemetry_opened(plan.telemetry, scraped=True))
+        telemetry = stack.enter_context(telemetry_opened(plan.telemetry, scraped=True, tenant=plan.tenant))
         store = stack.enter_context(closing(SqliteLeaseStore(state_folder(plan.state) / LEASE_FILE, clock)))
         offloader = stack.enter_context(closing(ThreadOffloader("serve", threads=1)))
         await _try_providers(plan.spec)

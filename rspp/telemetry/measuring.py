@@ -34,6 +34,21 @@ MIGRATION = frozenset({"migration_start", "migration_finish", "session_handoff",
 EDGE_EVENTS = frozenset({"watermark", "flow_xoff", "flow_xon", "credit_grant", "discontinuity"})
 STAGES = {"cancel_to_gate_closed": "gate_closed", "cancel_to_queue_cleared": "queue_cleared"}
 FIRST_RESULTS = {"stt_final": "stt", "llm_first_word": "llm", "tts_first_audio": "tts"}
+RARE = (
+    *(
+        ("lease_events_total", {"event": "lost", "reason": reason})
+        for reason in ("lease_expired", "lease_deauthorized", "lease_stale_epoch")
+    ),
+    (
+        "authority_rejections_total",
+        {"outcome": "stale_epoch_reject", "reason": "authority_epoch_mismatch"},
+    ),
+    ("circuit_events_total", {"event": "circuit_opened"}),
+    ("migrations_total", {"event": "migration_start"}),
+    ("migrations_total", {"event": "migration_finish"}),
+    ("recording_downgrades_total", {"reason": "stage_a_detail_overflow"}),
+)
+"""Counters with more labels whose first event must not be missed."""
 
 
 class SessionMeasures:
@@ -77,10 +92,7 @@ class SessionMeasures:
             "input": self._input,
             "gap": self._gap,
         }
-        for metric in METRICS:
-            if metric.kind == "counter" and metric.labels == ("tenant",):
-                # An alert on a rise cannot see a counter that appears with its first event.
-                self._count(metric.name, 0)
+        begin_at_zero(instruments, self._tenant)
         self._count("sessions_total", pipeline=self._pipeline)
 
     def take(self, record: dict[str, Any]) -> None:
@@ -224,6 +236,7 @@ class SessionMeasures:
     def _pressure(self, record: dict[str, Any]) -> None:
         edge, queued_ms = self._names(record["edge"]), record["queued_ms"]
         self._gauges.queued(self._context, edge, queued_ms)
+        self._count("drops_total", 0, edge=edge, reason="queue_pressure_drop")
         self._measure("edge_queued_ms", queued_ms * 1000, edge=edge)
 
     def _gap(self, record: dict[str, Any]) -> None:
@@ -242,6 +255,18 @@ class SessionMeasures:
 
     def _measure(self, name: str, value_us: int, **labels: str) -> None:
         self._instruments.measure(name, max(0, value_us) / 1000, tenant=self._tenant, **labels)
+
+
+def begin_at_zero(instruments: Instruments, tenant: str) -> None:
+    """Show the counters that alerts watch before they count anything.
+
+    An alert on a rise cannot see a counter that appears with its first event.
+    """
+    for metric in METRICS:
+        if metric.kind == "counter" and metric.labels == ("tenant",):
+            instruments.count(metric.name, 0, tenant=tenant)
+    for name, labels in RARE:
+        instruments.count(name, 0, tenant=tenant, **labels)
 
 
 def turn_number(event: dict[str, Any]) -> int:

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def telemetry_opened(settings: TelemetrySettings, *, scraped: bool) -> Iterator[TelemetrySink | None]:
+def telemetry_opened(
+    settings: TelemetrySettings, *, scraped: bool, tenant: str
+) -> Iterator[TelemetrySink | None]:
     """Open telemetry; closing waits two seconds at most for what is not sent yet.
 
     Args:
         settings: how it is set up.
         scraped: whether somebody can read ``/metrics``.
+        tenant: whose calls the process will hold.
 
     Yields:
         The sink; none when telemetry is off, or when neither a collector nor a scraper would take it.
@@ -30,6 +33,7 @@ def telemetry_opened(settings: TelemetrySettings, *, scraped: bool) -> Iterator[
     from rspp.telemetry.sink import TelemetrySink
 
     sink = TelemetrySink(settings)
+    sink.expect(tenant)
     try:
         yield sink
     finally:

@@ -29,7 +29,7 @@ from rspp.telemetry.exporting import SIGNALS, CollectorLink, Tally
 from rspp.telemetry.gauges import Gauges
 from rspp.telemetry.instruments import PREFIX, Instruments
 from rspp.telemetry.logs import Sampler, SessionLogs
-from rspp.telemetry.measuring import SessionMeasures
+from rspp.telemetry.measuring import SessionMeasures, begin_at_zero
 from rspp.telemetry.traces import SessionTraces
 from rspp.telemetry.vocabulary import MAX_NAMES, MAX_PIPELINES, BoundedNames
 
@@ -153,6 +153,10 @@ class TelemetrySink:
     def begin(self, context: SessionContext) -> None:
         """A session begins; returns at once."""
         self.gauges.begin(context)
+
+    def expect(self, tenant: str) -> None:
+        """Show the counters of a tenant before its first session, so that alerts see their first rise."""
+        begin_at_zero(self.instruments, self.gauges.tenant(tenant))
 
     def offer(self, context: SessionContext, records: list[bytes], block: bytes = b"") -> bool:
         """Hand evidence over; returns at once, whatever the collector does.

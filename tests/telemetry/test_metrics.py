@@ -149,13 +149,25 @@ def test_authority_takeovers_and_migrations() -> None:
 
 def test_a_gate_that_closes_because_the_call_is_over_is_no_lost_lease() -> None:
     found = measured((taken(0, "connection", state="ended", reason="hang_up"), marker(0, "gate_closed")))
-    assert not [labels for name, labels in found if name == "rspp_lease_events_total"]
+    lost = [value for (name, labels), value in found.items() if name == "rspp_lease_events_total"]
+    assert lost
+    assert not any(lost)
 
 
 def test_counters_that_alerts_watch_begin_at_zero() -> None:
     found = measured((marker(0, "lease_granted"),))
     assert sample(found, "rspp_takeovers_total") == 0
     assert sample(found, "rspp_evidence_lost_records_total") == 0
+    assert sample(found, "rspp_lease_events_total", event="lost", reason="lease_expired") == 0
+
+
+def test_a_tenant_that_is_expected_is_shown_before_its_first_session() -> None:
+    sink = TelemetrySink(TelemetrySettings())
+    sink.expect("acme")
+    found = read_samples(sink)
+    sink.close()
+    assert sample(found, "rspp_takeovers_total") == 0
+    assert sample(found, "rspp_circuit_events_total", event="circuit_opened") == 0
 
 
 def test_the_share_shed_is_of_the_last_minute() -> None:

@@ -73,5 +73,5 @@ def test_a_switch_is_on_or_off() -> None:
 def test_there_is_telemetry_when_it_is_on_and_somebody_takes_it(
     settings: TelemetrySettings, *, scraped: bool, opened: bool
 ) -> None:
-    with telemetry_opened(settings, scraped=scraped) as sink:
+    with telemetry_opened(settings, scraped=scraped, tenant="acme") as sink:
         assert (sink is not None) == opened
