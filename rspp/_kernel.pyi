@@ -803,3 +803,75 @@ class Admission:
     @property
     def keys(self) -> int:
         """Keys that hold a place or a claim."""
+
+# ------------------------------------------------------------------------------------- segments
+
+SEGMENT_MAGIC: Final[bytes]
+"""First bytes of every segment."""
+
+DAMAGE_CODES: Final[list[str]]
+"""Everything that can be wrong with a recording."""
+
+@final
+class SegmentChain:
+    """The writing end of the chain of one segment.
+
+    Args:
+        previous: last link of the segment before, 16 bytes; zeros where nothing came before.
+        blocks: blocks framed already, when the chain stands behind one of them.
+
+    Raises:
+        ValueError: ``previous`` has another length.
+    """
+
+    def __new__(cls, previous: bytes, blocks: int = 0) -> SegmentChain: ...
+    def frame(self, kind: int, body: bytes) -> bytes:
+        """Return the block of ``body``, which the next one follows.
+
+        Args:
+            kind: 1 header, 2 records, 3 seal.
+            body: at most 1 MiB.
+
+        Raises:
+            ValueError: the kind is none or the body too long; the chain stays as it was.
+        """
+    @property
+    def link(self) -> bytes:
+        """The latest link, 16 bytes."""
+    @property
+    def blocks(self) -> int:
+        """Blocks framed so far."""
+
+@final
+class SegmentScan:
+    """What a segment holds, and what is wrong with it."""
+
+    @property
+    def blocks(self) -> list[tuple[int, int, int, int, bool]]:
+        """Blocks as ``(offset, kind, body_start, body_end, sound)``; none from ``verify_segment``."""
+    @property
+    def damage(self) -> list[tuple[str, int, int]]:
+        """What is wrong as ``(code, offset, block)``; blocks count from 0."""
+    @property
+    def link(self) -> bytes:
+        """Link of the last block whose checksum is right."""
+    @property
+    def whole(self) -> int:
+        """Blocks whose checksum is right."""
+    @property
+    def sealed(self) -> bool:
+        """Whether the segment was closed in order."""
+
+def scan_segment(data: bytes, previous: bytes | None = None) -> SegmentScan:
+    """Find the blocks of a segment and what is wrong with it; any bytes will do.
+
+    Args:
+        data: the file.
+        previous: link that the first block must follow; without it that one is taken as it is.
+
+    Raises:
+        ValueError: ``previous`` does not have 16 bytes.
+    """
+
+def verify_segment(data: bytes, previous: bytes | None = None) -> SegmentScan:
+    """Find what is wrong with a segment as ``scan_segment`` does, without the list of its blocks."""

@@ -6,6 +6,7 @@ mod edge;
 mod effects;
 mod lane;
 mod policy;
+mod segment;
 mod session;
 mod tables;
 
@@ -20,6 +21,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     policy::register(module)?;
     effects::register(module)?;
     session::register(module)?;
+    segment::register(module)?;
     edge::register(module)?;
     module.add_class::<lane::LaneRouter>()?;
     module.add_class::<admission::Admission>()?;

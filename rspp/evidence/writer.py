@@ -1,0 +1,448 @@
+"""Stage B: one thread that puts the evidence of all sessions of a process on disk.
+
+Sessions hand blocks over and go on at once, whatever the disk does. What the disk refuses is kept and
+tried again until the bound of the session is reached; from then on what comes is counted, and the
+recording says where it is missing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
+
+import msgspec
+import structlog
+
+from rspp.contracts.errors import ConfigurationError, EvidenceError
+from rspp.evidence.segment import MAX_BODY_BYTES, records_body
+from rspp.evidence.segment_file import SegmentWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rspp.session.recording import Level
+
+FsyncPolicy = Literal["never", "interval", "turn", "always"]
+FSYNC_POLICIES: tuple[str, ...] = get_args(FsyncPolicy)
+
+GATHER_S = 0.1
+"""How long the thread gathers before it writes: so many sessions cost few wakings."""
+FSYNC_INTERVAL_S = 1.0
+RETRY_S = 1.0
+"""Wait before the disk is tried again after it refused."""
+MAX_SESSION_BYTES = 4 * 1024 * 1024
+"""Most bytes of one session that wait for the disk: an hour and more of a call at L0."""
+MAX_SESSION_BLOCKS = 8192
+"""The same in blocks."""
+MAX_WAITING_BYTES = 256 * 1024 * 1024
+"""Most bytes of all sessions together."""
+OVERHEAD_BYTES = 200
+"""What a waiting block costs besides its content."""
+
+log = structlog.get_logger(__name__)
+
+
+class Payloads(Protocol):
+    """Keeps content that may identify people; may wait for the disk."""
+
+    def append(
+        self, session: str, turn: int, payload_class: str, at_us: int, data: bytes, details: dict[str, Any]
+    ) -> None:
+        """Add ``data`` to the artifact of its session, turn and class."""
+        ...
+
+
+@dataclass(slots=True)
+class _Block:
+    """What one flush of a session holds."""
+
+    kernel: bytes
+    records: list[bytes]
+    durable: bool = False
+    payload: tuple[str, int, int, dict[str, Any]] | None = None
+    """Class, turn, time and details where ``kernel`` is a payload."""
+
+    @property
+    def size(self) -> int:
+        return len(self.kernel) + sum(map(len, self.records)) + OVERHEAD_BYTES
+
+
+@dataclass(slots=True)
+class _Gap:
+    """Records that are missing."""
+
+    records: int = 0
+    at_us: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Stint:
+    """The writer's side of one recorder; ``lock`` of the writer guards all but ``file``."""
+
+    session_id: str
+    waiting: deque[_Block] = field(default_factory=deque)
+    waiting_bytes: int = 0
+    gap: _Gap = field(default_factory=_Gap)
+    dropped: int = 0
+    failure: str = ""
+    ending: bool = False
+    file: SegmentWriter | None = None
+    count: Callable[[bytes], int] = len
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class SessionRecorder:
+    """One session's way to the writer; made by ``EvidenceWriter.open``. Nothing here waits but ``close``."""
+
+    def __init__(self, writer: EvidenceWriter, stint: _Stint, level: Level, header: dict[str, Any]) -> None:
+        self.level: Level = level
+        self._writer = writer
+        self._stint = stint
+        self._header = header
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def dropped(self) -> int:
+        """Records that are not and will not be on disk."""
+        return self._stint.dropped
+
+    @property
+    def failure(self) -> str:
+        """Why the disk refused the latest write; empty when it did not."""
+        return self._stint.failure
+
+    @property
+    def waiting(self) -> int:
+        """Blocks handed over and not yet written."""
+        return len(self._stint.waiting)
+
+    def begin(self, header: dict[str, object]) -> None:
+        """Take what the headers of this stint say; ``settings``, ``spec`` and ``redaction`` once."""
+        once = {"settings", "spec", "redaction"}
+        first = {name: value for name, value in header.items() if name in once}
+        always = {name: value for name, value in header.items() if name not in once} | self._header
+        self._writer.begin(self._stint, always, first)
+
+    def write(self, block: bytes, records: list[bytes], *, durable: bool = False) -> None:
+        """Hand over what one flush of the session holds.
+
+        Args:
+            block: records of the kernel, in its binary form.
+            records: records of the shell, each one JSON object without a line break.
+            durable: a turn closed, which the policy ``turn`` waits for.
+        """
+        if block or records:
+            self._writer.put(self._stint, _Block(block, records, durable))
+
+    def payload(self, payload_class: str, turn: int, at_us: int, data: bytes, **details: Any) -> None:
+        """Hand over content of ``turn``, 0 for none; dropped and counted where no store takes it."""
+        self._writer.put(self._stint, _Block(data, [], payload=(payload_class, turn, at_us, details)))
+
+    def close(self, timeout: float = 2.0) -> bool:
+        """End the stint once everything is written; safe to call twice.
+
+        Args:
+            timeout: longest wait for the disk, seconds.
+
+        Returns:
+            Whether everything that was handed over is on disk.
+        """
+        return self._writer.end(self._stint, timeout)
+
+
+class EvidenceWriter:
+    """Writes the recordings of a process.
+
+    Args:
+        root: folder of all evidence; made when missing.
+        tenant: whose calls they are; part of the path.
+        fsync: when the disk is waited for: ``never``, ``interval`` (each second), ``turn`` (when one
+            closes) or ``always``.
+        payloads: takes content; none keeps none.
+        count: how many records a block of the kernel holds, to say how many are missing.
+
+    Raises:
+        ConfigurationError: the folder cannot be made, or ``fsync`` is unknown.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        tenant: str = "default",
+        *,
+        fsync: str = "interval",
+        payloads: Payloads | None = None,
+    ) -> None:
+        if fsync not in FSYNC_POLICIES:
+            raise ConfigurationError(
+                f"evidence fsync policy {fsync!r} is unknown", hint=f"Use one of {', '.join(FSYNC_POLICIES)}."
+            )
+        self.root = root
+        self.tenant = tenant
+        try:
+            (root / tenant).mkdir(parents=True, exist_ok=True, mode=0o700)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                f"evidence folder {str(root)!r} cannot be made: {getattr(error, 'strerror', None) or error}",
+                hint="Name a folder that this user may write to.",
+            ) from error
+        self._fsync = fsync
+        self._payloads = payloads
+        self._changed = threading.Condition()
+        self._stints: list[_Stint] = []
+        self._waiting_bytes = 0
+        self._ready = False
+        self._closing = False
+        self._retry_at = 0.0
+        self._synced_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def open(
+        self, session_id: str, *, epoch: int, resumed: bool = False, level: Level = "L0"
+    ) -> SessionRecorder:
+        """Begin a stint; its first segment is made when its header and first records come.
+
+        Args:
+            session_id: the session; part of the path.
+            epoch: epoch of its lease.
+            resumed: the session was taken over.
+            level: recording level.
+
+        Raises:
+            EvidenceError: the writer is closed.
+        """
+        stint = _Stint(session_id)
+        with self._changed:
+            if self._closing:
+                raise EvidenceError("the evidence writer is closed", hint="Open another one.")
+            self._stints.append(stint)
+        header = {
+            "tenant": self.tenant,
+            "session_id": session_id,
+            "epoch": epoch,
+            "resumed": resumed,
+            "level": level,
+            "fsync": self._fsync,
+        }
+        return SessionRecorder(self, stint, level, header)
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """End every stint and the thread; safe to call twice.
+
+        Returns:
+            Whether everything that was handed over is on disk.
+        """
+        with self._changed:
+            stints = list(self._stints)
+            self._closing = True
+            self._retry_at = 0.0
+            for stint in stints:
+                stint.ending = True
+            self._wake()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            log.warning("evidence was not written in time", folder=str(self.root), sessions=len(stints))
+            return False
+        return not any(stint.dropped for stint in stints)
+
+    # ------------------------------------------------------------------ from the recorders
+
+    def begin(self, stint: _Stint, header: dict[str, Any], first: dict[str, Any]) -> None:
+        """Fix the headers of a stint."""
+        folder = self.root / self.tenant / stint.session_id
+        with self._changed:
+            stint.file = SegmentWriter(folder, header, first)
+            stint.count = _counter(header)
+            self._wake()
+
+    def put(self, stint: _Stint, block: _Block) -> None:
+        """Queue a block, or count what it holds where the bounds are reached."""
+        size = block.size
+        with self._changed:
+            full = (
+                stint.ending
+                or len(stint.waiting) >= MAX_SESSION_BLOCKS
+                or stint.waiting_bytes + size > MAX_SESSION_BYTES
+                or self._waiting_bytes + size > MAX_WAITING_BYTES
+            )
+            if full:
+                _lose(stint, block)
+                return
+            if stint.gap.records and block.payload is None:
+                block.records.insert(0, _gap_record(stint.gap))
+                stint.gap = _Gap()
+            stint.waiting.append(block)
+            stint.waiting_bytes += size
+            self._waiting_bytes += size
+            self._wake()
+
+    def end(self, stint: _Stint, timeout: float) -> bool:
+        """End a stint; returns whether everything of it is on disk."""
+        with self._changed:
+            stint.ending = True
+            self._retry_at = 0.0
+            self._wake()
+        if not stint.done.wait(timeout):
+            log.warning("evidence was not written in time", session=stint.session_id)
+            return False
+        return stint.dropped == 0
+
+    def _wake(self) -> None:
+        self._ready = True
+        self._changed.notify()
+
+    # ------------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ready, timeout=self._pause())
+                hurried = self._closing or any(stint.ending for stint in self._stints)
+            if not hurried:
+                time.sleep(GATHER_S)
+            with self._changed:
+                self._ready = False
+                closing = self._closing
+                work = [stint for stint in self._stints if stint.waiting or stint.ending]
+                may_try = time.monotonic() >= self._retry_at
+            for stint in work:
+                if may_try or stint.ending:
+                    self._write(stint)
+            self._sync_all()
+            if closing and not self._stints:
+                return
+
+    def _pause(self) -> float | None:
+        """How long nothing needs doing if nothing comes."""
+        waits = [self._retry_at - time.monotonic()] if any(stint.waiting for stint in self._stints) else []
+        if self._fsync == "interval" and any(stint.file and stint.file.dirty for stint in self._stints):
+            waits.append(self._synced_at + FSYNC_INTERVAL_S - time.monotonic())
+        return max(0.0, min(waits)) if waits else None
+
+    def _write(self, stint: _Stint) -> None:
+        """Write what waits of a stint, and end it where it ends."""
+        with self._changed:
+            batch = list(stint.waiting)
+            ending = stint.ending
+        written, failure = self._append(stint, batch)
+        with self._changed:
+            for block in batch[:written]:
+                stint.waiting.popleft()
+                stint.waiting_bytes -= block.size
+                self._waiting_bytes -= block.size
+            if failure and not stint.failure:
+                log.error(
+                    "evidence cannot be written", session=stint.session_id, folder=str(self.root), error=failure
+                )
+            stint.failure = failure
+            if failure:
+                self._retry_at = time.monotonic() + RETRY_S
+            if ending:
+                for block in stint.waiting:
+                    self._waiting_bytes -= block.size
+                    _lose(stint, block)
+                stint.waiting.clear()
+                stint.waiting_bytes = 0
+        if ending:
+            self._finish(stint)
+
+    def _append(self, stint: _Stint, batch: list[_Block]) -> tuple[int, str]:
+        """Write blocks in order; returns how many are dealt with, and why no more."""
+        for index, block in enumerate(batch):
+            try:
+                if block.payload is not None:
+                    self._keep_payload(stint, block)
+                    continue
+                body = records_body(block.kernel, block.records)
+                if stint.file is None or len(body) > MAX_BODY_BYTES:
+                    with self._changed:
+                        _lose(stint, block)
+                    continue
+                stint.file.append([body])
+                if self._fsync == "always" or (self._fsync == "turn" and block.durable):
+                    stint.file.sync()
+            except OSError as error:
+                return index, error.strerror or type(error).__name__
+        return len(batch), ""
+
+    def _keep_payload(self, stint: _Stint, block: _Block) -> None:
+        assert block.payload is not None
+        payload_class, turn, at_us, details = block.payload
+        if self._payloads is None:
+            with self._changed:
+                _lose(stint, block)
+            return
+        self._payloads.append(stint.session_id, turn, payload_class, at_us, block.kernel, details)
+
+    def _finish(self, stint: _Stint) -> None:
+        if stint.file is not None:
+            try:
+                if stint.gap.records:
+                    stint.file.append([records_body(b"", [_gap_record(stint.gap)])])
+                    stint.gap = _Gap()
+                stint.file.close(ended=True)
+            except OSError as error:
+                stint.failure = error.strerror or type(error).__name__
+                log.error("the recording has no end", session=stint.session_id, error=stint.failure)
+                try:
+                    stint.file.close(ended=False)
+                except OSError as again:
+                    log.error("a segment cannot be closed", session=stint.session_id, error=again.strerror)
+        with self._changed:
+            self._stints.remove(stint)
+        stint.done.set()
+
+    def _sync_all(self) -> None:
+        now = time.monotonic()
+        if self._fsync != "interval" or now < self._synced_at + FSYNC_INTERVAL_S:
+            return
+        with self._changed:
+            files = [stint.file for stint in self._stints if stint.file is not None and stint.file.dirty]
+        for file in files:
+            try:
+                file.sync()
+            except OSError as error:
+                log.error("evidence cannot be made durable", folder=str(file.folder), error=error.strerror)
+        # From the end, so that a disk that is slower than the interval still gets to write.
+        self._synced_at = time.monotonic()
+
+
+def _lose(stint: _Stint, block: _Block) -> None:
+    """Count a block that will not be on disk; a gap that it stood for is counted already."""
+    lost = 1 if block.payload is not None else stint.count(block.kernel)
+    for record in block.records:
+        if record.startswith(_GAP_START):
+            stint.gap.records += int(msgspec.json.decode(record)["records"])
+        else:
+            lost += 1
+    if block.payload is None:
+        stint.gap.records += lost
+    stint.dropped += lost
+
+
+_GAP_START = b'{"kind":"gap"'
+
+
+def _gap_record(gap: _Gap) -> bytes:
+    return msgspec.json.encode({"kind": "gap", "records": gap.records})
+
+
+def _counter(header: dict[str, Any]) -> Callable[[bytes], int]:
+    """Return how to count the records of a block of the kernel."""
+    return lambda block: 1 if block else 0
