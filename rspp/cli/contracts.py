@@ -71,7 +71,8 @@ def validate_stream(file: Path, *, json: bool = False) -> int:
     """Check a recorded session: every document in it, and the order across them.
 
     Args:
-        file: a timeline as rspp-runtime writes it with --evidence, or contract documents, one a line.
+        file: a recording as rspp-runtime keeps it with --evidence (EVIDENCE/TENANT/SESSION), a timeline of
+            JSON lines, or contract documents, one a line.
         json: print one JSON object instead of lines.
 
     Returns:
@@ -81,16 +82,20 @@ def validate_stream(file: Path, *, json: bool = False) -> int:
     from rspp.contracts.validation import check_stream
 
     try:
-        with file.open("rb") as stream:
-            report = check_stream(_lines(stream.readline))
+        if file.is_dir() or file.suffix == ".segment":
+            report = check_stream(_recorded(file))
+        else:
+            with file.open("rb") as stream:
+                report = check_stream(_lines(stream.readline))
     except OSError as error:
         raise ConfigurationError(
             f"recording {str(file)!r} cannot be read: {error.strerror}",
-            hint="Name a timeline.jsonl that rspp-runtime wrote with --evidence.",
+            hint="Name the folder of a session, EVIDENCE/TENANT/SESSION, or a timeline.",
         ) from error
     if not report.records:
         raise ConfigurationError(
-            f"recording {str(file)!r} is empty", hint="Name a timeline.jsonl that rspp-runtime wrote."
+            f"recording {str(file)!r} is empty",
+            hint="Name the folder of a session, EVIDENCE/TENANT/SESSION, or a timeline.",
         )
     if json:
         _print_json(_stream_document(file, report))
@@ -109,6 +114,14 @@ def _lines(readline: Callable[[int], bytes]) -> Iterator[bytes]:
     # A line that is longer than any document may be comes in pieces, which are refused as such.
     while line := readline(_LINE_BYTES):
         yield line
+
+
+def _recorded(path: Path) -> Iterator[bytes]:
+    from msgspec import json
+
+    from rspp.evidence.reader import open_recording
+
+    yield from (json.encode(record) for record in open_recording(path).records())
 
 
 def _progress() -> Callable[[Result, int, int], None] | None:

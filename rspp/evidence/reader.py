@@ -7,28 +7,38 @@ and everything else is named with file, block and byte.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rspp._kernel import SEGMENT_MAGIC, scan_segment
 from rspp.contracts.errors import EvidenceError
 from rspp.evidence.records import StintDecoder, turn_of
-from rspp.evidence.segment import FORMAT, HEADER, RECORDS, SEAL, SUFFIX, MalformedError, read_header, read_records
+from rspp.evidence.segment import (
+    FORMAT,
+    HEADER,
+    RECORDS,
+    SEAL,
+    SUFFIX,
+    MalformedError,
+    read_header,
+    read_records,
+)
 from rspp.evidence.segment_file import NAME, segment_files
 from rspp.evidence.timeline import read_timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 MAX_SEGMENT_BYTES = 64 * 1024 * 1024
 """Largest file that is read as a segment; the writer rotates at 8 MiB."""
 LINK_AT, HEAD_BYTES = 9, 25
+MAX_HEADER_BYTES = 1024 * 1024
 
 MEANING = {
     "not_a_segment": "the file does not begin as a segment",
     "torn": "the file ends inside a block, as one whose writer was killed",
     "checksum_mismatch": "the block's bytes are not those that were written",
-    "chain_broken": "the block does not follow the one before it: one of them was changed, added or taken out",
+    "chain_broken": "the block does not follow the one before it: one was changed, added or removed",
     "oversized_block": "the length of the block is beyond all bounds",
     "unknown_kind": "the block is of a kind that this version does not know",
     "malformed_records": "the block's content cannot be read",
@@ -54,6 +64,9 @@ class Damage:
     offset: int
     block: int
     message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: byte {self.offset}, block {self.block}: {self.code}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +127,19 @@ class Stint:
     def ended(self) -> bool:
         """Whether the stint was closed in order."""
         return bool(self.segments) and self.segments[-1].sealed == "ended"
+
+    @property
+    def blocks(self) -> Iterator[bytes]:
+        """What the kernel recorded before anything is missing: that can be run again."""
+        for block in self.kernel_blocks():
+            if block.missing:
+                return
+            yield block.data
+
+    @property
+    def loss(self) -> str:
+        """Why records are missing from some place on; empty when none are."""
+        return next((block.missing for block in self.kernel_blocks() if block.missing), "")
 
     def kernel_blocks(self) -> Iterator[KernelBlock]:
         """Yield what the kernel recorded, block by block."""
@@ -220,7 +246,8 @@ def open_recording(path: Path) -> Recording:
             files = segment_files(path)
             if not files:
                 raise EvidenceError(
-                    f"{path}: holds no segment", hint="Name EVIDENCE/TENANT/SESSION, a segment or a timeline.jsonl."
+                    f"{path}: holds no segment",
+                    hint="Name EVIDENCE/TENANT/SESSION, a segment or a timeline.jsonl.",
                 )
             return _open_segments(path, files, whole=True)
         with path.open("rb") as file:
@@ -278,10 +305,11 @@ def read_segment(path: Path) -> Segment:
                 read_records(data[start:end])
             elif kind == SEAL:
                 sealed = str(read_header(data[start:end]).get("reason", ""))
-            if (kind == HEADER) != (number == 0):
-                raise MalformedError("the header is not the first block, and that alone")
         except MalformedError as error:
             damage.append(Damage("malformed_records", name, offset, number, error.message))
+        if (kind == HEADER) != (number == 0):
+            wrong = "a header stands elsewhere than at the beginning, or does not stand there"
+            damage.append(Damage("malformed_records", name, offset, number, wrong))
     if not header and not damage:
         damage.append(Damage("malformed_records", name, 0, 0, "the segment has no header that can be read"))
     links = frozenset(data[block[0] + LINK_AT : block[0] + HEAD_BYTES] for block in scan.blocks)
@@ -306,9 +334,6 @@ def _header_of(data: bytes) -> dict[str, Any]:
     return header
 
 
-MAX_HEADER_BYTES = 1024 * 1024
-
-
 def _check_order(segments: list[Segment], stints: dict[str, Stint]) -> list[Damage]:
     """Find segments that are missing or were exchanged for others."""
     damage: list[Damage] = []
@@ -330,11 +355,17 @@ def _check_order(segments: list[Segment], stints: dict[str, Stint]) -> list[Dama
             continue
         before = by_name.get(str(previous.get("file")))
         if before is not None and bytes.fromhex(previous["link"]) not in before.links and not before.damage:
-            message = f"{MEANING['segment_replaced']} ({segment.path.name} names its block {previous['blocks']})"
-            damage.append(Damage("segment_replaced", before.path.name, before.size, len(before.blocks), message))
+            message = (
+                f"{MEANING['segment_replaced']} ({segment.path.name} names its block {previous['blocks']})"
+            )
+            damage.append(
+                Damage("segment_replaced", before.path.name, before.size, len(before.blocks), message)
+            )
     for stint in stints.values():
         if stint.segments[-1].sealed == "rotated":
-            missing(f"after {stint.segments[-1].path.name}", "the segment that follows was removed or never made")
+            missing(
+                f"after {stint.segments[-1].path.name}", "the segment that follows was removed or never made"
+            )
     return damage
 
 
@@ -346,4 +377,6 @@ def _read(path: Path) -> bytes:
             )
         return path.read_bytes()
     except OSError as error:
-        raise EvidenceError(f"{path}: cannot be read: {error.strerror}", hint="Look at its rights.") from error
+        raise EvidenceError(
+            f"{path}: cannot be read: {error.strerror}", hint="Look at its rights."
+        ) from error

@@ -101,13 +101,15 @@ def read_records(body: bytes) -> tuple[bytes, list[dict[str, Any]]]:
     return content[start:end], shell
 
 
-def _inflate(body: bytes, inflate: Any) -> bytes:
+def _inflate(body: bytes, inflate: zlib._Decompress) -> bytes:
     try:
-        content: bytes = inflate.decompress(body, MAX_INFLATED_BYTES)
+        content = inflate.decompress(body, MAX_INFLATED_BYTES)
     except zlib.error as error:
         raise MalformedError(f"the block cannot be inflated: {error}") from None
     if inflate.unconsumed_tail or inflate.unused_data:
-        raise MalformedError(f"the block holds more than {MAX_INFLATED_BYTES} bytes, or more than its content")
+        raise MalformedError(
+            f"the block holds more than {MAX_INFLATED_BYTES} bytes, or more than its content"
+        )
     if not inflate.eof:
         raise MalformedError("the block's content ends early")
     return content

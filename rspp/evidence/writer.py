@@ -11,26 +11,29 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, get_args
 
 import msgspec
 import structlog
 
-from rspp.contracts.errors import ConfigurationError, EvidenceError
+from rspp.contracts.errors import ConfigurationError, EvidenceError, RsppError
 from rspp.evidence.segment import MAX_BODY_BYTES, records_body
 from rspp.evidence.segment_file import SegmentWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from rspp.session.recording import Level
+    from rspp.contracts.envelope import PayloadClass
+    from rspp.evidence.redaction import Action
+    from rspp.pipeline.profile import RecordingLevel as Level
 
 FsyncPolicy = Literal["never", "interval", "turn", "always"]
 FSYNC_POLICIES: tuple[str, ...] = get_args(FsyncPolicy)
 
-GATHER_S = 0.1
-"""How long the thread gathers before it writes: so many sessions cost few wakings."""
+FLUSH_S = 0.1
+"""How long the thread gathers before it writes: so many sessions cost few wakings. The longest time that
+what was handed over stays in memory while the disk keeps up."""
 FSYNC_INTERVAL_S = 1.0
 RETRY_S = 1.0
 """Wait before the disk is tried again after it refused."""
@@ -47,13 +50,39 @@ log = structlog.get_logger(__name__)
 
 
 class Payloads(Protocol):
-    """Keeps content that may identify people; may wait for the disk."""
+    """Keeps content that may identify people; ``rspp.evidence.payloads.PayloadStore``."""
 
     def append(
-        self, session: str, turn: int, payload_class: str, at_us: int, data: bytes, details: dict[str, Any]
-    ) -> None:
+        self,
+        session: str,
+        turn: int,
+        payload_class: PayloadClass,
+        at_us: int,
+        data: bytes,
+        details: Mapping[str, object] | None = None,
+        *,
+        action: Action = "drop",
+    ) -> bool:
         """Add ``data`` to the artifact of its session, turn and class."""
         ...
+
+    def flush(self, *, sync: bool = False) -> None:
+        """Write what waits."""
+        ...
+
+    def end(self, session: str) -> None:
+        """Write and close the files of a session that is over."""
+        ...
+
+
+class Payload(NamedTuple):
+    """What is said of the content of a payload."""
+
+    payload_class: PayloadClass
+    turn: int
+    at_us: int
+    details: dict[str, object]
+    action: Action
 
 
 @dataclass(slots=True)
@@ -63,8 +92,8 @@ class _Block:
     kernel: bytes
     records: list[bytes]
     durable: bool = False
-    payload: tuple[str, int, int, dict[str, Any]] | None = None
-    """Class, turn, time and details where ``kernel`` is a payload."""
+    payload: Payload | None = None
+    """Of what, where ``kernel`` is the content of a payload."""
 
     @property
     def size(self) -> int:
@@ -90,6 +119,7 @@ class _Stint:
     dropped: int = 0
     failure: str = ""
     ending: bool = False
+    payload_failure: str = ""
     file: SegmentWriter | None = None
     count: Callable[[bytes], int] = len
     done: threading.Event = field(default_factory=threading.Event)
@@ -121,6 +151,11 @@ class SessionRecorder:
         return self._stint.failure
 
     @property
+    def payload_failure(self) -> str:
+        """Why a payload could not be kept; empty while all could."""
+        return self._stint.payload_failure
+
+    @property
     def waiting(self) -> int:
         """Blocks handed over and not yet written."""
         return len(self._stint.waiting)
@@ -143,9 +178,28 @@ class SessionRecorder:
         if block or records:
             self._writer.put(self._stint, _Block(block, records, durable))
 
-    def payload(self, payload_class: str, turn: int, at_us: int, data: bytes, **details: Any) -> None:
-        """Hand over content of ``turn``, 0 for none; dropped and counted where no store takes it."""
-        self._writer.put(self._stint, _Block(data, [], payload=(payload_class, turn, at_us, details)))
+    def payload(
+        self,
+        payload_class: PayloadClass,
+        turn: int,
+        at_us: int,
+        data: bytes,
+        *,
+        action: Action = "drop",
+        **details: object,
+    ) -> None:
+        """Hand over content of ``turn``, 0 for none; dropped and counted where no store takes it.
+
+        Args:
+            payload_class: its class.
+            turn: turn it belongs to.
+            at_us: when it happened, on the clock of the session's records.
+            data: text in UTF-8 or sound.
+            action: what the level does with that class.
+            details: small facts about it.
+        """
+        told = Payload(payload_class, turn, at_us, details, action)
+        self._writer.put(self._stint, _Block(data, [], payload=told))
 
     def close(self, timeout: float = 2.0) -> bool:
         """End the stint once everything is written; safe to call twice.
@@ -168,7 +222,6 @@ class EvidenceWriter:
         fsync: when the disk is waited for: ``never``, ``interval`` (each second), ``turn`` (when one
             closes) or ``always``.
         payloads: takes content; none keeps none.
-        count: how many records a block of the kernel holds, to say how many are missing.
 
     Raises:
         ConfigurationError: the folder cannot be made, or ``fsync`` is unknown.
@@ -315,7 +368,7 @@ class EvidenceWriter:
                 self._changed.wait_for(lambda: self._ready, timeout=self._pause())
                 hurried = self._closing or any(stint.ending for stint in self._stints)
             if not hurried:
-                time.sleep(GATHER_S)
+                time.sleep(FLUSH_S)
             with self._changed:
                 self._ready = False
                 closing = self._closing
@@ -340,7 +393,17 @@ class EvidenceWriter:
         with self._changed:
             batch = list(stint.waiting)
             ending = stint.ending
-        written, failure = self._append(stint, batch)
+        try:
+            written, failure = self._append(stint, batch)
+            if self._payloads is not None and any(block.payload for block in batch):
+                self._payloads.flush(sync=self._fsync == "always")
+        except Exception as error:
+            # One session's defect must not end the evidence of the others.
+            log.exception("evidence is lost by a defect", session=stint.session_id)
+            with self._changed:
+                for block in batch:
+                    _lose(stint, block)
+            written, failure = len(batch), type(error).__name__
         with self._changed:
             for block in batch[:written]:
                 stint.waiting.popleft()
@@ -348,7 +411,10 @@ class EvidenceWriter:
                 self._waiting_bytes -= block.size
             if failure and not stint.failure:
                 log.error(
-                    "evidence cannot be written", session=stint.session_id, folder=str(self.root), error=failure
+                    "evidence cannot be written",
+                    session=stint.session_id,
+                    folder=str(self.root),
+                    error=failure,
                 )
             stint.failure = failure
             if failure:
@@ -383,12 +449,25 @@ class EvidenceWriter:
 
     def _keep_payload(self, stint: _Stint, block: _Block) -> None:
         assert block.payload is not None
-        payload_class, turn, at_us, details = block.payload
-        if self._payloads is None:
-            with self._changed:
-                _lose(stint, block)
-            return
-        self._payloads.append(stint.session_id, turn, payload_class, at_us, block.kernel, details)
+        told = block.payload
+        try:
+            if self._payloads is not None:
+                self._payloads.append(
+                    stint.session_id,
+                    told.turn,
+                    told.payload_class,
+                    told.at_us,
+                    block.kernel,
+                    told.details,
+                    action=told.action,
+                )
+                return
+        except RsppError as error:
+            if not stint.payload_failure:
+                log.warning("a payload cannot be kept", session=stint.session_id, error=error.message)
+            stint.payload_failure = error.message
+        with self._changed:
+            _lose(stint, block)
 
     def _finish(self, stint: _Stint) -> None:
         if stint.file is not None:
@@ -399,11 +478,17 @@ class EvidenceWriter:
                 stint.file.close(ended=True)
             except OSError as error:
                 stint.failure = error.strerror or type(error).__name__
-                log.error("the recording has no end", session=stint.session_id, error=stint.failure)
+                log.warning("the recording has no end", session=stint.session_id, error=stint.failure)
                 try:
                     stint.file.close(ended=False)
                 except OSError as again:
-                    log.error("a segment cannot be closed", session=stint.session_id, error=again.strerror)
+                    log.warning("a segment cannot be closed", session=stint.session_id, error=again.strerror)
+        try:
+            if self._payloads is not None:
+                self._payloads.end(stint.session_id)
+        except RsppError as error:
+            stint.payload_failure = error.message
+            log.warning("payloads cannot be closed", session=stint.session_id, error=error.message)
         with self._changed:
             self._stints.remove(stint)
         stint.done.set()
@@ -418,7 +503,7 @@ class EvidenceWriter:
             try:
                 file.sync()
             except OSError as error:
-                log.error("evidence cannot be made durable", folder=str(file.folder), error=error.strerror)
+                log.warning("evidence cannot be made durable", folder=str(file.folder), error=error.strerror)
         # From the end, so that a disk that is slower than the interval still gets to write.
         self._synced_at = time.monotonic()
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,23 +14,21 @@ import structlog
 
 from rspp.authority.store import TTL_MS, Lease, LeaseHeld
 from rspp.contracts.errors import AuthorityError, TransportError
-from rspp.evidence.timeline import TimelineWriter
-from rspp.runtime.environment import DEFAULT_TENANT, evidence_file
+from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.session.session import Session
-from rspp.telemetry.recorder import TelemetryTimeline
+from rspp.telemetry.recorder import TelemetryRecorder
 from rspp.transports.livekit import LiveKitTransport
 from rspp.transports.livekit_access import agent_identity, mint_token
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rspp.authority.store import LeaseStore
     from rspp.contracts.ports import Clock, Offloader
     from rspp.evidence.levels import RecordingOverride
+    from rspp.evidence.writer import EvidenceWriter, SessionRecorder
     from rspp.pipeline.spec import PipelineSpec
     from rspp.providers.registry import Providers
     from rspp.runtime.stopping import Stopping
-    from rspp.session.recording import Timeline
+    from rspp.session.recording import Recorder
     from rspp.telemetry.sink import TelemetrySink
     from rspp.transports.livekit_access import ServerAccess
 
@@ -68,7 +66,6 @@ class CallPlan(msgspec.Struct, frozen=True, kw_only=True):
         room: name of the room.
         spec: the pipeline.
         access: the server and its key.
-        evidence: folder of the timelines; none keeps none.
         tenant: whose call it is.
         recording: recording level that the operator asked for; none takes the pipeline's.
         identity_prefix: first part of the agent's identity.
@@ -82,7 +79,6 @@ class CallPlan(msgspec.Struct, frozen=True, kw_only=True):
     room: str
     spec: PipelineSpec
     access: ServerAccess
-    evidence: Path | None = None
     tenant: str = DEFAULT_TENANT
     recording: RecordingOverride | None = None
     identity_prefix: str = "agent"
@@ -107,6 +103,7 @@ async def hold_call(
     clock: Clock,
     offloader: Offloader,
     stopping: Stopping,
+    evidence: EvidenceWriter | None = None,
     telemetry: TelemetrySink | None = None,
 ) -> str:
     """Hold one call under a lease until it ends; the providers are closed and the lease given back.
@@ -120,6 +117,7 @@ async def hold_call(
         clock: the kernel's time.
         offloader: for blocking work.
         stopping: asks the call to end.
+        evidence: records the call; none keeps nothing.
         telemetry: sees the evidence as well.
 
     Returns:
@@ -144,15 +142,17 @@ async def hold_call(
     spec = plan.spec
     if plan.recording is not None:
         spec = plan.recording.applied(spec, clock.wall_clock_ms())
-    with ExitStack() as closing:
-        path = evidence_file(plan.evidence, plan.session_id, continued=resumed)
-        timeline: Timeline | None = None
-        if path is not None:
-            timeline = writer = TimelineWriter(path)
-            closing.callback(writer.close)
+    kept: SessionRecorder | None = None
+    if evidence is not None:
+        kept = evidence.open(plan.session_id, epoch=lease.epoch, resumed=resumed)
+    async with AsyncExitStack() as closing:
+        recorder: Recorder | None = kept
+        if kept is not None:
+            # The disk may be slow, and other calls go on meanwhile.
+            closing.push_async_callback(offloader.run, kept.close)
         if telemetry is not None:
-            heard = TelemetryTimeline(timeline, telemetry, tenant=plan.tenant, epoch=lease.epoch)
-            timeline = closing.enter_context(heard)
+            heard = TelemetryRecorder(kept, telemetry, tenant=plan.tenant, epoch=lease.epoch)
+            recorder = closing.enter_context(heard)
         session = Session(
             session_id=plan.session_id,
             spec=spec,
@@ -162,7 +162,7 @@ async def hold_call(
             lease=lease,
             clock=clock,
             offloader=offloader,
-            timeline=timeline,
+            recorder=recorder,
             resumed=resumed,
         )
         log.info("call begins", session=plan.session_id, room=plan.room, identity=identity, resumed=resumed)

@@ -19,13 +19,13 @@ from rspp.transports.livekit_access import agent_identity
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from livekit.protocol import agent as proto
 
     from rspp.authority.store import Lease, LeaseStore
     from rspp.contracts.ports import Clock
     from rspp.evidence.levels import RecordingOverride
+    from rspp.evidence.writer import EvidenceWriter
     from rspp.pipeline.spec import PipelineSpec
     from rspp.telemetry.sink import TelemetrySink
     from rspp.transports.livekit_access import ServerAccess
@@ -46,7 +46,7 @@ class Calls:
         access: the server and its key.
         store: lease store.
         clock: boot-time clock.
-        evidence: folder of the timelines; none keeps none.
+        evidence: records the calls; none keeps nothing.
         tenant: whose calls they are.
         recording: recording level that the operator asked for; none takes the pipeline's.
         max_calls: most calls at once.
@@ -60,7 +60,7 @@ class Calls:
         access: ServerAccess,
         store: LeaseStore,
         clock: Clock,
-        evidence: Path | None,
+        evidence: EvidenceWriter | None,
         max_calls: int,
         tenant: str = DEFAULT_TENANT,
         recording: RecordingOverride | None = None,
@@ -120,7 +120,6 @@ class Calls:
             room=job.room.name,
             spec=self._spec,
             access=self._access,
-            evidence=self._evidence,
             tenant=self._tenant,
             recording=self._recording,
             token=token,
@@ -203,6 +202,7 @@ class Calls:
                 clock=self._clock,
                 offloader=offloader,
                 stopping=stopping,
+                evidence=self._evidence,
                 telemetry=self._telemetry,
             )
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 
@@ -19,6 +19,8 @@ from rspp.terminal import version
 
 if TYPE_CHECKING:
     from rspp.evidence.levels import RecordingOverride
+
+Fsync = Literal["never", "interval", "turn", "always"]
 
 app = App(
     name="rspp-runtime",
@@ -41,6 +43,7 @@ def join(
     state: Path | None = None,
     evidence: Path | None = None,
     tenant: str = "",
+    fsync: Fsync = "interval",
     record: str = "",
     record_minutes: int = 0,
     record_approval: str = "",
@@ -56,8 +59,9 @@ def join(
             name by default.
         identity_prefix: first part of the agent's identity, PREFIX-SESSION-eEPOCH.
         state: folder of the lease store; $XDG_STATE_HOME/rspp by default.
-        evidence: folder for the call's timeline, EVIDENCE/SESSION/timeline.jsonl.
+        evidence: folder for the call's recording, EVIDENCE/TENANT/SESSION.
         tenant: whose call it is, and who may read what is recorded; RSPP_TENANT, else default.
+        fsync: when the disk is waited for: never, each second (interval), when a turn closes, or always.
         record: recording level instead of the pipeline file's: L0, L1 or L2.
         record_minutes: how long L1 lasts from now on.
         record_approval: who approved L2, and why; kept with the recording.
@@ -69,6 +73,7 @@ def join(
     spec = published(load_pipeline(pipeline)).resolve(pipeline_version)
     environment.load_env_file(Path.cwd())
     owner = environment.tenant_name(tenant)
+    recorded = environment.EvidencePlan(folder=evidence, tenant=owner, fsync=fsync)
     recording = _asked(record, record_minutes, record_approval)
     access = environment.server_access()
     telemetry = telemetry_settings()
@@ -83,12 +88,13 @@ def join(
         room=room,
         spec=spec,
         access=access,
-        evidence=evidence,
         tenant=owner,
         recording=recording,
         identity_prefix=identity_prefix,
     )
-    return asyncio.run(join_room(plan, state=state, wait_for_lease=wait_for_lease, telemetry=telemetry))
+    return asyncio.run(
+        join_room(plan, state=state, evidence=recorded, wait_for_lease=wait_for_lease, telemetry=telemetry)
+    )
 
 
 @app.command
@@ -102,6 +108,7 @@ def serve(
     state: Path | None = None,
     evidence: Path | None = None,
     tenant: str = "",
+    fsync: Fsync = "interval",
     record: str = "",
     record_minutes: int = 0,
     record_approval: str = "",
@@ -118,8 +125,9 @@ def serve(
         host: address of the health endpoint; whoever reaches it may read the metrics.
         port: port of the health endpoint, GET /healthz and GET /metrics; 0 takes a free one.
         state: folder of the lease store; $XDG_STATE_HOME/rspp by default.
-        evidence: folder for the calls' timelines.
+        evidence: folder for the calls' recordings.
         tenant: whose calls they are, and who may read what is recorded; RSPP_TENANT, else default.
+        fsync: when the disk is waited for: never, each second (interval), when a turn closes, or always.
         record: recording level instead of the pipeline file's: L0, L1 or L2.
         record_minutes: how long L1 lasts, for all calls, from now on.
         record_approval: who approved L2, and why; kept with the recordings.
@@ -128,6 +136,7 @@ def serve(
     spec = published(load_pipeline(pipeline)).resolve(pipeline_version)
     environment.load_env_file(Path.cwd())
     owner = environment.tenant_name(tenant)
+    recorded = environment.EvidencePlan(folder=evidence, tenant=owner, fsync=fsync)
     recording = _asked(record, record_minutes, record_approval)
     access = environment.server_access()
     telemetry = telemetry_settings()
@@ -142,8 +151,7 @@ def serve(
         host=host,
         port=port,
         state=state,
-        evidence=evidence,
-        tenant=owner,
+        evidence=recorded,
         recording=recording,
         max_sessions=max_sessions,
         telemetry=telemetry,

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import msgspec
+
 from rspp.contracts.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from rspp.evidence.writer import EvidenceWriter
     from rspp.transports.livekit_access import ServerAccess
 
 VARIABLES = ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
@@ -95,39 +99,45 @@ def state_folder(given: Path | None) -> Path:
     return _make(given, "--state")
 
 
-def evidence_file(folder: Path | None, session_id: str, *, continued: bool) -> Path | None:
-    """Return where the timeline of a call goes, its folder made; none when none is asked for.
+class EvidencePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how calls are recorded.
 
-    Args:
-        folder: as given by the user.
-        session_id: the session; its calls lie in one folder.
-        continued: a call that is taken over goes on in the newest file, a new one gets its own.
+    Attributes:
+        folder: folder of all evidence; none records nothing.
+        tenant: whose calls they are.
+        fsync: when the disk is waited for.
+    """
+
+    folder: Path | None = None
+    tenant: str = DEFAULT_TENANT
+    fsync: str = "interval"
+
+
+@contextmanager
+def open_evidence(plan: EvidencePlan) -> Iterator[EvidenceWriter | None]:
+    """Open the writer of a process; none where nothing is recorded.
 
     Raises:
         ConfigurationError: the folder cannot be made.
     """
-    if folder is None:
-        return None
-    home = _make(folder / session_id, "--evidence")
-    number = 1
-    while (home / _timeline_name(number)).exists():
-        number += 1
-    return home / _timeline_name(max(1, number - 1) if continued else number)
+    if plan.folder is None:
+        yield None
+        return
+    from rspp.evidence.writer import EvidenceWriter
 
-
-def _timeline_name(number: int) -> str:
-    return "timeline.jsonl" if number == 1 else f"timeline-{number}.jsonl"
+    with EvidenceWriter(plan.folder, plan.tenant, fsync=plan.fsync) as writer:
+        yield writer
 
 
 def checked_name(value: str, field: str) -> str:
-    """Return ``value`` if it may name a session.
+    """Return ``value`` if it may name a session or a tenant.
 
     Raises:
         ConfigurationError: it may not.
     """
     if not NAME.match(value):
         raise ConfigurationError(
-            f"{field} {value!r} cannot name a session",
+            f"{field} {value!r} cannot name a session or tenant",
             hint="Use at most 100 letters, digits, points, dashes and underscores, a letter or digit first.",
         )
     return value

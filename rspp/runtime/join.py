@@ -11,7 +11,7 @@ from rspp.authority.clock import BootClock
 from rspp.authority.sqlite import SqliteLeaseStore
 from rspp.providers.registry import open_providers
 from rspp.runtime.call import CallPlan, hold_call, take_lease
-from rspp.runtime.environment import state_folder
+from rspp.runtime.environment import open_evidence, state_folder
 from rspp.runtime.stopping import Stopping
 from rspp.session.offload import ThreadOffloader
 from rspp.telemetry.opening import telemetry_opened
@@ -19,6 +19,7 @@ from rspp.telemetry.opening import telemetry_opened
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rspp.runtime.environment import EvidencePlan
     from rspp.telemetry.settings import TelemetrySettings
 
 LEASE_FILE = "leases.sqlite3"
@@ -27,7 +28,12 @@ log = structlog.get_logger(__name__)
 
 
 async def join_room(
-    plan: CallPlan, *, state: Path | None, wait_for_lease: bool, telemetry: TelemetrySettings
+    plan: CallPlan,
+    *,
+    state: Path | None,
+    evidence: EvidencePlan,
+    wait_for_lease: bool,
+    telemetry: TelemetrySettings,
 ) -> int:
     """Join the room and hold the call until it ends.
 
@@ -37,6 +43,7 @@ async def join_room(
     Args:
         plan: which call.
         state: folder of the lease store; none takes the user's own.
+        evidence: where the call is recorded.
         wait_for_lease: stand by while another runtime holds the call.
         telemetry: where telemetry goes; nobody scrapes a runtime of one call.
 
@@ -52,6 +59,7 @@ async def join_room(
         stopping.installed(),
         telemetry_opened(telemetry, scraped=False, tenant=plan.tenant) as sink,
         closing(SqliteLeaseStore(state_folder(state) / LEASE_FILE, clock)) as store,
+        open_evidence(evidence) as recording,
         closing(ThreadOffloader(plan.session_id)) as offloader,
     ):
         providers = await open_providers(plan.spec, offloader)
@@ -73,6 +81,7 @@ async def join_room(
                 clock=clock,
                 offloader=offloader,
                 stopping=stopping,
+                evidence=recording,
                 telemetry=sink,
             )
         finally:

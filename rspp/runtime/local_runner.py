@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import nullcontext
-from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations when it parses
-from typing import Annotated
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import structlog
 from cyclopts import App, Parameter
 
 from rspp import _kernel
-from rspp.evidence.timeline import TimelineWriter
+from rspp.evidence.export import write_lines
+from rspp.evidence.reader import open_recording
+from rspp.evidence.writer import EvidenceWriter
 from rspp.pipeline.loader import load_pipeline
 from rspp.pipeline.spec import OpenAiEndpoint, PipelineSpec
+from rspp.runtime.environment import EvidencePlan, session_of_room, tenant_name
 from rspp.runtime.logs import set_up_logs
 from rspp.runtime.loopback_call import loopback_call
 from rspp.session.virtual_time import run_virtual
 from rspp.terminal import run_command
 from rspp.transports.wav import WavCaller, WavRecorder, read_wav
+
+if TYPE_CHECKING:
+    from rspp.session.recording import Recorder
+
+log = structlog.get_logger(__name__)
 
 app = App(
     name="rspp-local-runner",
@@ -33,8 +43,13 @@ def needs_network(spec: PipelineSpec) -> bool:
     return any(isinstance(section, OpenAiEndpoint) for section in sections)
 
 
+def session_of(source: Path) -> str:
+    """Return the id of the session that a file becomes."""
+    return session_of_room(f"file-{source.stem}")
+
+
 def run_files(
-    source: Path, target: Path, spec: PipelineSpec, timeline: TimelineWriter | None = None
+    source: Path, target: Path, spec: PipelineSpec, recorder: Recorder | None = None
 ) -> list[tuple[bool, str]]:
     """Hold a call whose caller says what is in ``source``; write the agent's voice to ``target``.
 
@@ -45,10 +60,10 @@ def run_files(
         ConfigurationError: a file cannot be read or written, or a provider is misconfigured.
     """
     speech = read_wav(source)
-    with WavRecorder(target) as recorder:
-        caller = WavCaller(speech, recorder)
+    with WavRecorder(target) as voice:
+        caller = WavCaller(speech, voice)
         run = asyncio.run if needs_network(spec) else run_virtual
-        run(loopback_call(caller, spec, session_id=f"file-{source.stem}", timeline=timeline))
+        run(loopback_call(caller, spec, session_id=session_of(source), recorder=recorder))
     return caller.transcripts
 
 
@@ -58,6 +73,8 @@ def local_runner(
     in_: Annotated[Path, Parameter(name="--in")],
     out: Path,
     pipeline: Path,
+    evidence: Path | None = None,
+    tenant: str = "",
     timeline: Path | None = None,
 ) -> None:
     """Run the pipeline over one file.
@@ -66,14 +83,41 @@ def local_runner(
         in_: WAV file with the caller's speech.
         out: WAV file to write: the agent's voice, mono at 24 kHz, on the caller's timeline.
         pipeline: pipeline file.
-        timeline: write the call's evidence there, one JSON object a line.
+        evidence: folder for the call's recording, EVIDENCE/TENANT/file-NAME.
+        tenant: whose call it is; RSPP_TENANT by default, or default.
+        timeline: write what was recorded there too, one JSON object a line.
     """
     spec = load_pipeline(pipeline)
-    with TimelineWriter(timeline) if timeline is not None else nullcontext() as writer:
-        transcripts = run_files(in_, out, spec, writer)
+    plan = EvidencePlan(folder=evidence, tenant=tenant_name(tenant))
+    if plan.folder is None and timeline is None:
+        transcripts = run_files(in_, out, spec)
+    else:
+        transcripts = _recorded(in_, out, spec, plan, timeline)
     for is_caller, text in transcripts:
         print(f"{'caller' if is_caller else 'agent '}  {text}")
     print(f"wrote {out}", file=sys.stderr)
+
+
+def _recorded(
+    source: Path, target: Path, spec: PipelineSpec, plan: EvidencePlan, timeline: Path | None
+) -> list[tuple[bool, str]]:
+    if timeline is not None:
+        # Told before the call and not after it.
+        write_lines((), timeline)
+    with ExitStack() as stack:
+        folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rspp-")))
+        session_id = session_of(source)
+        with EvidenceWriter(folder, plan.tenant, fsync=plan.fsync) as writer:
+            recorder = writer.open(session_id, epoch=1)
+            transcripts = run_files(source, target, spec, recorder)
+            if not recorder.close():
+                log.error("records are missing from the recording", records=recorder.dropped)
+        recording = open_recording(folder / plan.tenant / session_id)
+        if timeline is not None:
+            write_lines(recording.stints[-1].records(), timeline)
+    if plan.folder is not None:
+        print(f"recorded {recording.path}", file=sys.stderr)
+    return transcripts
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rspp.contracts.ports import Clock
     from rspp.pipeline.spec import PipelineSpec
     from rspp.providers.registry import Providers
-    from rspp.session.recording import Timeline
+    from rspp.session.recording import Recorder
 
 LEASE_MS = 4_000
 
@@ -30,7 +30,7 @@ async def loopback_call(
     spec: PipelineSpec,
     *,
     session_id: str,
-    timeline: Timeline | None = None,
+    recorder: Recorder | None = None,
     providers: Providers | None = None,
     on_session: Callable[[Session], None] | None = None,
 ) -> Session:
@@ -40,7 +40,7 @@ async def loopback_call(
         caller: the other party.
         spec: the pipeline.
         session_id: id of the conversation.
-        timeline: takes the evidence.
+        recorder: takes the evidence.
         providers: open providers to use instead of the pipeline's own.
         on_session: called with the session before the call begins.
 
@@ -70,7 +70,7 @@ async def loopback_call(
         lease=lease,
         clock=clock,
         offloader=offloader,
-        timeline=timeline,
+        recorder=recorder,
     )
     if on_session is not None:
         on_session(session)

@@ -16,8 +16,6 @@ from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.transports.livekit_access import redact, server_api
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rspp.authority.store import LeaseStore, Orphan
     from rspp.contracts.ports import Offloader
     from rspp.evidence.levels import RecordingOverride
@@ -43,7 +41,6 @@ class OrphanKeeper:
         offloader: runs the store's calls.
         spec: the pipeline.
         access: the server and its key.
-        evidence: folder of the timelines; none keeps none.
         tenant: whose calls they are.
         recording: recording level that the operator asked for; none takes the pipeline's.
     """
@@ -56,7 +53,6 @@ class OrphanKeeper:
         offloader: Offloader,
         spec: PipelineSpec,
         access: ServerAccess,
-        evidence: Path | None,
         tenant: str = DEFAULT_TENANT,
         recording: RecordingOverride | None = None,
     ) -> None:
@@ -65,7 +61,6 @@ class OrphanKeeper:
         self._offloader = offloader
         self._spec = spec
         self._access = access
-        self._evidence = evidence
         self._tenant = tenant
         self._recording = recording
 
@@ -104,7 +99,6 @@ class OrphanKeeper:
                 room=room,
                 spec=self._spec,
                 access=self._access,
-                evidence=self._evidence,
                 tenant=self._tenant,
                 recording=self._recording,
                 identity_prefix=metadata.get("prefix", "agent"),

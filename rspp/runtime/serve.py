@@ -14,7 +14,7 @@ from rspp.authority.clock import BootClock
 from rspp.authority.sqlite import SqliteLeaseStore
 from rspp.providers.registry import open_providers
 from rspp.runtime.calls import Calls
-from rspp.runtime.environment import state_folder
+from rspp.runtime.environment import EvidencePlan, open_evidence, state_folder
 from rspp.runtime.health import health_endpoint
 from rspp.runtime.join import LEASE_FILE
 from rspp.runtime.orphans import OrphanKeeper
@@ -49,8 +49,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         host: address of the health endpoint.
         port: port of the health endpoint; 0 takes a free one.
         state: folder of the lease store; none takes the user's own.
-        evidence: folder of the timelines; none keeps none.
-        tenant: whose calls they are.
+        evidence: where calls are recorded.
         recording: recording level that the operator asked for; none takes the pipeline's.
         max_sessions: most calls at once.
         telemetry: where telemetry goes besides ``/metrics``.
@@ -62,8 +61,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     state: Path | None
-    evidence: Path | None
-    tenant: str
+    evidence: EvidencePlan
     recording: RecordingOverride | None
     max_sessions: int
     telemetry: TelemetrySettings
@@ -91,8 +89,8 @@ async def serve_dispatches(plan: ServePlan) -> int:
             access=plan.access,
             store=store,
             clock=clock,
-            evidence=plan.evidence,
-            tenant=plan.tenant,
+            evidence=stack.enter_context(open_evidence(plan.evidence)),
+            tenant=plan.evidence.tenant,
             recording=plan.recording,
             max_calls=plan.max_sessions,
             telemetry=telemetry,
@@ -118,8 +116,7 @@ async def serve_dispatches(plan: ServePlan) -> int:
             offloader=offloader,
             spec=plan.spec,
             access=plan.access,
-            evidence=plan.evidence,
-            tenant=plan.tenant,
+            tenant=plan.evidence.tenant,
             recording=plan.recording,
         )
         log.info("serving", health=f"http://{plan.host}:{port}/healthz", max_sessions=plan.max_sessions)

@@ -39,7 +39,7 @@ from rspp.pipeline.normalise import compile_pipeline, plan_template, profile_of,
 from rspp.pipeline.quotas import admission_of
 from rspp.providers.registry import embedded_voice
 from rspp.session.presenter import Presenter
-from rspp.session.recording import SessionRecording
+from rspp.session.recording import EVIDENCE_CAPACITY, SessionRecording
 from rspp.session.spoken import SpokenTurn
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from rspp.authority.store import Lease, LeaseStore
     from rspp.pipeline.spec import PipelineSpec
     from rspp.providers.registry import Providers
-    from rspp.session.recording import Timeline
+    from rspp.session.recording import Recorder
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +95,7 @@ class Session:
         lease: lease held for this session.
         clock: the kernel's time.
         offloader: for blocking work.
-        timeline: takes the evidence; none discards it.
+        recorder: takes the evidence; none discards it.
         resumed: the session takes over a call that another runtime held.
         admission: quotas that the sessions of the runtime share; none gives the session its own.
         tenant: whose share of those quotas counts when the profile says so.
@@ -112,7 +112,7 @@ class Session:
         lease: Lease,
         clock: Clock,
         offloader: Offloader,
-        timeline: Timeline | None = None,
+        recorder: Recorder | None = None,
         resumed: bool = False,
         admission: Admission | None = None,
         tenant: str = DEFAULT_TENANT,
@@ -125,16 +125,21 @@ class Session:
         self._clock = clock
         self._offloader = offloader
         self._resumed = resumed
-        now = clock.now_us()
+        self._created_us, self._created_wall_ms = clock.now_us(), clock.wall_clock_ms()
+        settings: dict[str, Any] = {
+            "policy": turn_policy(spec),
+            "plan": plan_template(spec),
+            "providers": provider_policy(spec, len(providers.responders), len(providers.synthesizers)),
+            "evidence_capacity": EVIDENCE_CAPACITY,
+        }
         self.kernel = SessionKernel(
             session_id=session_id,
-            policy=_kernel.TurnPolicy(**turn_policy(spec)),
-            plan=_kernel.PlanTemplate(**plan_template(spec)),
-            now_us=now,
-            wall_clock_ms=clock.wall_clock_ms(),
-            providers=_kernel.ProviderPolicy(
-                **provider_policy(spec, len(providers.responders), len(providers.synthesizers))
-            ),
+            policy=_kernel.TurnPolicy(**settings["policy"]),
+            plan=_kernel.PlanTemplate(**settings["plan"]),
+            now_us=self._created_us,
+            wall_clock_ms=self._created_wall_ms,
+            evidence_capacity=EVIDENCE_CAPACITY,
+            providers=_kernel.ProviderPolicy(**settings["providers"]),
         )
         self._lease = lease
         self._watcher = LeaseWatcher(
@@ -181,7 +186,7 @@ class Session:
         self._timer_us: int | None = None
         self._ended = asyncio.Event()
         self._draining = False
-        self._step_us = now
+        self._step_us = self._created_us
         self._recording = SessionRecording(
             session_id=session_id,
             spec=spec,
@@ -189,7 +194,8 @@ class Session:
             clock=clock,
             speech=self._playout.edge,
             presenter=self._presenter.edge,
-            timeline=timeline,
+            settings=settings,
+            recorder=recorder,
         )
 
     # ------------------------------------------------------------------ life
@@ -200,7 +206,7 @@ class Session:
         Raises:
             TransportError: the room cannot be joined.
         """
-        self._recording.begin()
+        self._recording.begin(self._created_us, self._created_wall_ms)
         tasks: list[asyncio.Task[None]] = []
         try:
             self._perform(self.kernel.lease(self._clock.now_us(), self._lease.epoch, self._lease.deadline_us))
@@ -532,6 +538,7 @@ class Session:
         if turn is None or turn.number != number:
             return
         self._turn = None
+        self._recording.turn_closed()
         if outcome == "commit":
             self._finish_history(turn, max(0, turn.spoken.generated - self._playout.shed_samples))
             delay_s = self._transport.queued_samples() / OUTPUT_RATE_HZ

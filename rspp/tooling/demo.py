@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from rspp.contracts.errors import ConfigurationError, RsppError, TransportError
-from rspp.evidence.timeline import read_timeline
+from rspp.evidence.export import write_lines
+from rspp.evidence.reader import open_recording
+from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.terminal import run_command
 from rspp.tooling.call_judge import TYPICAL_FLOOR_MS, check_demo, figures_of, floor_of, judge
 from rspp.tooling.call_scripts import demo_script, tones_script
@@ -66,6 +68,11 @@ def example_pipeline() -> Path:
     return Path(str(resources.files("rspp.pipeline"))) / "examples" / "front-desk.yaml"
 
 
+def recording_folder(evidence: Path, session_id: str) -> Path:
+    """Return where a call of the default tenant is recorded."""
+    return evidence / DEFAULT_TENANT / session_id
+
+
 async def measure_floor(server: LiveKitServer, folder: Path, tones: int) -> list[float]:
     """Measure the room's own round trip through a bare echo participant.
 
@@ -88,10 +95,10 @@ async def call_in_room(
     Raises:
         TransportError: the runtime or the caller could not take part.
     """
-    timeline = folder / "evidence" / room / "timeline.jsonl"
+    recorded = recording_folder(folder / "evidence", room)
     runtime = runtime_process(server, room, example_pipeline(), folder, extra=("--session", room))
     async with runtime:
-        following = asyncio.create_task(view.follow(timeline)) if view is not None else None
+        following = asyncio.create_task(view.follow(recorded)) if view is not None else None
         try:
             call = await make_call(
                 server, room, script, folder / "caller", on_event=view.on_event if view is not None else None
@@ -107,9 +114,9 @@ async def call_in_room(
             raise TransportError(
                 f"the runtime {state}: {runtime.log_tail(2) or 'no message'}", hint=f"see {runtime.log_path}"
             )
-    if not timeline.is_file():
-        raise TransportError("the runtime left no timeline", hint=f"see {runtime.log_path}")
-    return call, read_story(read_timeline(timeline))
+    if not recorded.is_dir():
+        raise TransportError("the runtime left no recording", hint=f"see {runtime.log_path}")
+    return call, read_story(open_recording(recorded).records())
 
 
 async def demo_in_room(program: Path, folder: Path, console: Console) -> Outcome:
@@ -129,8 +136,14 @@ async def demo_in_room(program: Path, folder: Path, console: Console) -> Outcome
     return Outcome(call, story, figures, check_demo(call, story), floor, "a real LiveKit room")
 
 
-def leave_results(outcome: Outcome, target: Path, work: Path) -> None:
-    """Put the four files of the demo in place."""
+def leave_results(outcome: Outcome, target: Path, recorded: Path) -> None:
+    """Put what the demo leaves in place.
+
+    Args:
+        outcome: the judged call.
+        target: where to.
+        recorded: folder of the call's recording.
+    """
     target.mkdir(parents=True, exist_ok=True)
     made_on = machine()
     document: dict[str, Any] = {
@@ -143,10 +156,13 @@ def leave_results(outcome: Outcome, target: Path, work: Path) -> None:
         "checks": [check.document() for check in outcome.checks],
         "machine": made_on,
     }
-    for name, source in (("call.wav", outcome.call.folder / "call.wav"), ("timeline.jsonl", work)):
-        temporary = target / f"{name}.part"
-        shutil.copyfile(source, temporary)
-        temporary.replace(target / name)
+    temporary = target / "call.wav.part"
+    shutil.copyfile(outcome.call.folder / "call.wav", temporary)
+    temporary.replace(target / "call.wav")
+    kept = target / "recording"
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(recorded, kept)
+    write_lines(open_recording(kept).records(), target / "timeline.jsonl")
     write_json(target / "figures.json", document)
     write_page(
         target / "report.html",
@@ -178,16 +194,14 @@ async def _demo(target: Path, console: Console) -> int:
         try:
             if program is not None:
                 outcome = await demo_in_room(program, folder, console)
-                timeline = folder / "evidence" / ROOM / "timeline.jsonl"
             else:
                 from rspp.tooling.demo_loopback import demo_over_loopback
 
                 outcome = await asyncio.to_thread(demo_over_loopback, folder)
-                timeline = folder / "timeline.jsonl"
         except RsppError:
             _keep_logs(folder, target)
             raise
-        leave_results(outcome, target, timeline)
+        leave_results(outcome, target, recording_folder(folder / "evidence", ROOM))
         if outcome.failures:
             _keep_logs(folder, target)
     console.print()

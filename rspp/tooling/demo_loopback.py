@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rspp.evidence.timeline import TimelineWriter, read_timeline
+from rspp.evidence.reader import open_recording
+from rspp.evidence.writer import EvidenceWriter
 from rspp.pipeline.loader import load_pipeline
 from rspp.runtime.loopback_call import loopback_call
 from rspp.session.virtual_time import run_virtual
@@ -19,7 +20,7 @@ from rspp.tooling.call_scripts import demo_script
 from rspp.tooling.caller.recording import write_wav
 from rspp.tooling.caller.script import parse_script
 from rspp.tooling.caller.sound import prepare
-from rspp.tooling.demo import Outcome, example_pipeline
+from rspp.tooling.demo import ROOM, Outcome, example_pipeline, recording_folder
 from rspp.tooling.loopback_caller import ScriptedLoopbackCaller
 from rspp.tooling.room_call import CallResult
 from rspp.tooling.story import read_story
@@ -34,19 +35,19 @@ def demo_over_loopback(folder: Path) -> Outcome:
     """Hold the scripted call over the loopback transport, much faster than real time.
 
     Args:
-        folder: takes the recording and the timeline.
+        folder: takes the sound and the recording of the call.
     """
     # The runtime is in this process here, and its log lines would break into what the demo shows.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     script = parse_script(demo_script())
     sounds = asyncio.run(prepare(script, SPEECH_PROGRAM, folder))
     caller = ScriptedLoopbackCaller(script, sounds)
-    path = folder / "timeline.jsonl"
-    with TimelineWriter(path) as timeline:
+    root = folder / "evidence"
+    with EvidenceWriter(root) as writer, writer.open(ROOM, epoch=1) as recorder:
         session = run_virtual(
-            loopback_call(caller, load_pipeline(example_pipeline()), session_id="demo", timeline=timeline)
+            loopback_call(caller, load_pipeline(example_pipeline()), session_id=ROOM, recorder=recorder)
         )
-    records = list(read_timeline(path))
+    records = list(open_recording(recording_folder(root, ROOM)).records())
     # Virtual time has no wall clock of its own; the call's first record says where it began.
     started = next((int(r["started_wall_ms"]) for r in records if r.get("kind") == "header"), 0)
     recording = caller.recording

@@ -7,7 +7,6 @@ is one plain line for each thing that happens.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections import deque
@@ -20,6 +19,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from rspp.evidence.following import Follower
 from rspp.tooling.story import Story
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 LINES = 12
 POLL_SECONDS = 0.1
-READ_BYTES = 1 << 20
 EDGE_LIMIT_MS = 2000
 SHOWN_LATENCIES = {
     "end_of_speech_to_turn_open": "end of speech → turn open",
@@ -147,27 +146,14 @@ class LiveView:
         return Panel(Group(top, pressure, Text(), lines), title=self._title, subtitle=elapsed)
 
     # ------------------------------------------------------------------------------ following
-    async def follow(self, path: Path) -> None:
-        """Read the timeline as it grows, until cancelled; a line that is not whole yet waits."""
-        position, rest = 0, b""
+    async def follow(self, folder: Path) -> None:
+        """Read the recording of a session as it grows, until cancelled."""
+        follower = Follower(folder)
         while True:
-            position, rest = self.catch_up(path, position, rest)
+            self.catch_up(follower)
             await asyncio.sleep(POLL_SECONDS)
 
-    def catch_up(self, path: Path, position: int, rest: bytes) -> tuple[int, bytes]:
-        """Read on from ``position``; returns the next position and the beginning of a line."""
-        try:
-            with path.open("rb") as file:
-                file.seek(position)
-                read = file.read(READ_BYTES)
-        except FileNotFoundError:
-            return position, rest
-        *lines, rest = (rest + read).split(b"\n")
-        for line in lines:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                self.on_record(record)
-        return position + len(read), rest
+    def catch_up(self, follower: Follower) -> None:
+        """Show what came since the last time."""
+        for record in follower.read():
+            self.on_record(record)

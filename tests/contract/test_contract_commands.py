@@ -267,7 +267,7 @@ def test_a_recording_that_cannot_be_read_is_a_usage_error(
     (tmp_path / "empty").write_text("\n", encoding="utf-8")
     for path, says in (
         (tmp_path / "none", "cannot be read"),
-        (tmp_path, "cannot be read"),
+        (tmp_path, "holds no segment"),
         (tmp_path / "empty", "is empty"),
     ):
         assert run("validate-stream", path) == 2

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from rspp.evidence.following import Follower
+from rspp.evidence.writer import EvidenceWriter
 from rspp.tooling import caller
 from rspp.tooling.call_scripts import backchannels_script, demo_script, interruptions_script, tones_script
 from rspp.tooling.caller.__main__ import main
@@ -176,16 +178,23 @@ def test_on_a_terminal_the_view_shows_states_pressure_and_latency(monkeypatch: p
         assert words in shown
 
 
-def test_a_timeline_is_followed_while_its_last_line_is_still_being_written(tmp_path: Path) -> None:
-    path = tmp_path / "timeline.jsonl"
+def test_a_recording_is_followed_while_its_last_block_is_still_being_written(tmp_path: Path) -> None:
+    folder = tmp_path / "default" / "call-1"
     view = LiveView(Console(quiet=True), "a call")
-    position, rest = view.catch_up(path, 0, b"")
-    assert (position, rest) == (0, b"")
-    whole = json.dumps({"kind": "header", "session_id": "call-1", "pipeline": "p"}) + "\n"
-    path.write_text(whole[:20])
-    position, rest = view.catch_up(path, position, rest)
+    follower = Follower(folder)
+    view.catch_up(follower)
+    with EvidenceWriter(tmp_path) as writer, writer.open("call-1", epoch=1) as recorder:
+        recorder.begin({"pipeline": "p@v1", "created_us": 0, "created_wall_ms": 0})
+        recorder.write(b"", [b'{"kind":"transcript","party":"caller","turn":1,"words":1,"at_us":5}'])
+    path = folder / "000001-e000001.segment"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:60])
+    view.catch_up(follower)
     assert view.story.records == 0
-    path.write_text(whole + "torn")
-    position, rest = view.catch_up(path, position, rest)
+    path.write_bytes(whole[:-1])
+    view.catch_up(follower)
     assert view.story.session_id == "call-1"
-    assert rest == b"torn"
+    assert view.story.records == 2
+    path.write_bytes(whole)
+    view.catch_up(follower)
+    assert view.story.records == 2

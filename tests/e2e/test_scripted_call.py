@@ -9,7 +9,7 @@ from rich.console import Console
 
 from rspp.tooling.call_judge import figures_of, judge
 from rspp.tooling.call_scripts import demo_script
-from rspp.tooling.demo import call_in_room, leave_results, main
+from rspp.tooling.demo import ROOM, call_in_room, leave_results, main, recording_folder
 from rspp.tooling.demo_loopback import demo_over_loopback
 from rspp.tooling.live_view import LiveView
 
@@ -41,9 +41,9 @@ async def test_the_scripted_call_goes_as_scripted_in_a_real_room(
 def test_the_scripted_call_goes_as_scripted_over_loopback(tmp_path: Path) -> None:
     outcome = demo_over_loopback(tmp_path)
     assert outcome.failures == []
-    leave_results(outcome, tmp_path / "out", tmp_path / "timeline.jsonl")
+    leave_results(outcome, tmp_path / "out", recording_folder(tmp_path / "evidence", ROOM))
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert left == ["call.wav", "figures.json", "report.html", "timeline.jsonl"]
+    assert left == ["call.wav", "figures.json", "recording", "report.html", "timeline.jsonl"]
     figures = figures_of(judge(outcome.call), outcome.story, 0, "no room", needed=1)
     assert all(figure.values for figure in figures)
 

@@ -20,6 +20,7 @@ import numpy as np
 from rspp.authority.sqlite import SqliteLeaseStore
 from rspp.authority.store import TTL_MS, Lease, LeaseStoreError
 from rspp.contracts.validation import check_stream
+from rspp.evidence.memory import MemoryRecorder
 from rspp.pipeline.spec import PipelineSpec
 from rspp.providers.registry import Providers, open_providers
 from rspp.session.offload import InlineOffloader
@@ -190,20 +191,6 @@ class FaultStore(SqliteLeaseStore):
         super().release(lease)
 
 
-class FaultTimeline:
-    """Keeps the evidence in memory."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-
-    def write(self, records: list[bytes]) -> None:
-        self.lines += records
-
-    @property
-    def records(self) -> list[Record]:
-        return [msgspec.json.decode(line) for line in self.lines]
-
-
 @dataclass
 class FaultCall:
     """One call with one fault.
@@ -225,7 +212,7 @@ class FaultCall:
     admission: Admission | None = None
 
     def __post_init__(self) -> None:
-        self.timeline = FaultTimeline()
+        self.timeline = MemoryRecorder()
         self.caller = FaultCaller(self.steps)
         self.transport = FaultTransport(self.caller)
         self.clock: VirtualClock
@@ -281,7 +268,7 @@ class FaultCall:
             lease=lease,
             clock=self.clock,
             offloader=offloader,
-            timeline=self.timeline,
+            recorder=self.timeline,
             resumed=resumed,
             admission=self.admission,
         )

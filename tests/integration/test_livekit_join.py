@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rspp.evidence.reader import open_recording
 from rspp.tooling.processes import ChildProcess
 from tests.integration.rooms import Peer
 from tests.integration.test_worker_serve import pipeline_file
@@ -58,7 +59,9 @@ async def test_a_call_from_the_greeting_to_the_end(livekit_server: LiveKitServer
         await peer.hear("agent-room-e1")
         await peer.leave()
         assert await process.wait(LIMIT_SECONDS) == 0
-    assert '"kind":"header"' in (tmp_path / "evidence" / "room" / "timeline.jsonl").read_text("utf-8")
+    recording = open_recording(tmp_path / "evidence" / "default" / "room")
+    assert next(recording.records())["kind"] == "header"
+    assert recording.complete
 
 
 @pytest.mark.room

@@ -114,7 +114,7 @@ async def test_two_rooms_are_served_by_one_process(livekit_server: LiveKitServer
             await first.leave()
             await second.leave()
         await served.until(sessions=0, healthy=True)
-    timelines = list((tmp_path / "evidence").glob("*/timeline.jsonl"))
+    timelines = list((tmp_path / "evidence" / "default").glob("*/000001-e000001.segment"))
     assert len(timelines) == 2
 
 

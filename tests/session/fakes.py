@@ -11,6 +11,7 @@ import numpy as np
 
 from rspp.contracts.media import Pcm, SpeechChunk, WordMark
 from rspp.contracts.ports import Hypothesis, Message, ResponseDelta
+from rspp.evidence.memory import MemoryRecorder
 from rspp.pipeline.spec import PipelineSpec
 from rspp.providers.registry import Providers
 from rspp.runtime.loopback_call import loopback_call
@@ -161,17 +162,13 @@ class FakeCaller:
         return self.voice[begin_ms * OUTPUT_TICK_SAMPLES // TICK_MS : end_ms * OUTPUT_TICK_SAMPLES // TICK_MS]
 
 
-class FakeTimeline:
-    def __init__(self) -> None:
-        self.records: list[dict[str, object]] = []
-
-    def write(self, records: list[bytes]) -> None:
-        self.records += [msgspec.json.decode(record) for record in records]
+class FakeRecorder(MemoryRecorder):
+    """Keeps what a session recorded, and answers questions about it."""
 
     def signals(self, *names: str) -> list[tuple[str, str]]:
         """Signal names with their reasons, in order."""
         events = [record["event"] for record in self.records if record["kind"] == "signal"]
-        pairs = [(str(event["signal"]), str(event.get("reason", ""))) for event in events]  # type: ignore[index,attr-defined]
+        pairs = [(str(event["signal"]), str(event.get("reason", ""))) for event in events]
         return [pair for pair in pairs if pair[0] in names]
 
 
@@ -191,7 +188,7 @@ class FakeWorld:
         self.synthesizer = FakeSynthesizer()
         self.spare_responders: list[FakeResponder] = []
         self.spare_synthesizers: list[FakeSynthesizer] = []
-        self.timeline = FakeTimeline()
+        self.timeline = FakeRecorder()
         self.session: Session | None = None
 
     def hold(self) -> Session:
@@ -217,7 +214,7 @@ class FakeWorld:
                 self.caller,
                 spec,
                 session_id="fake",
-                timeline=self.timeline,
+                recorder=self.timeline,
                 providers=providers,
                 on_session=keep,
             )

@@ -9,7 +9,7 @@ from opentelemetry.sdk.resources import Resource
 
 from rspp.contracts.ports import Hypothesis
 from rspp.telemetry.context import SessionContext
-from rspp.telemetry.recorder import TelemetryRecorder, TelemetryTimeline
+from rspp.telemetry.recorder import TelemetryRecorder
 from rspp.telemetry.settings import TelemetrySettings
 from rspp.telemetry.sink import TelemetrySink
 from rspp.telemetry.traces import SessionTraces
@@ -60,9 +60,11 @@ def test_or_01_a_session_gives_one_tree_for_each_turn() -> None:
 
 def test_or_01_a_session_heard_through_the_sink_gives_its_metrics() -> None:
     sink = TelemetrySink(TelemetrySettings())
-    with TelemetryTimeline(None, sink, tenant="acme", epoch=1) as timeline:
-        for record in call():
-            timeline.write([msgspec.json.encode(record)])
+    header, *records = call()
+    with TelemetryRecorder(None, sink, tenant="acme", epoch=1) as recorder:
+        recorder.begin(header)
+        for record in records:
+            recorder.write(b"", [msgspec.json.encode(record)])
             sink.flush()
         found = read_samples(sink)
     sink.close()
@@ -85,11 +87,11 @@ class FakeRecorder:
     def begin(self, header: dict[str, object]) -> None:
         self.calls.append(("begin", header))
 
-    def write(self, block: bytes, records: list[bytes]) -> None:
+    def write(self, block: bytes, records: list[bytes], *, durable: bool = False) -> None:
         self.calls.append(("write", block, records))
 
     def payload(self, payload_class: str, turn: int, at_us: int, data: bytes, **details: object) -> None:
-        self.calls.append(("payload", payload_class, turn, at_us, data, details))
+        self.calls.append(("payload", payload_class, turn, at_us, data, details["lasting_ms"]))
 
 
 def test_a_recorder_gets_everything_and_telemetry_no_payload() -> None:
@@ -104,7 +106,7 @@ def test_a_recorder_gets_everything_and_telemetry_no_payload() -> None:
         assert sample(found, "rspp_active_sessions") == 1
     assert sample(found, "rspp_turns_total", pipeline="desk@v3", outcome="commit", reason="none") == 1
     assert [name for name, *_ in recorder.calls] == ["begin", "write", "payload"]
-    assert recorder.calls[2] == ("payload", "text_raw", 1, 5, b"secret", {"lasting_ms": 3})
+    assert recorder.calls[2] == ("payload", "text_raw", 1, 5, b"secret", 3)
     assert list(sink.gauges.active_sessions()) == [(0, {"tenant": "default"})]
     assert sink.enqueued == 1
     sink.close()
