@@ -66,6 +66,11 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     max_sessions: int
     telemetry: TelemetrySettings
 
+    @property
+    def tenant(self) -> str:
+        """Whose calls they are."""
+        return self.evidence.tenant
+
 
 async def serve_dispatches(plan: ServePlan) -> int:
     """Serve until a signal asks to stop and the last call has ended.
@@ -90,7 +95,7 @@ async def serve_dispatches(plan: ServePlan) -> int:
             store=store,
             clock=clock,
             evidence=stack.enter_context(open_evidence(plan.evidence)),
-            tenant=plan.evidence.tenant,
+            tenant=plan.tenant,
             recording=plan.recording,
             max_calls=plan.max_sessions,
             telemetry=telemetry,
@@ -116,7 +121,7 @@ async def serve_dispatches(plan: ServePlan) -> int:
             offloader=offloader,
             spec=plan.spec,
             access=plan.access,
-            tenant=plan.evidence.tenant,
+            tenant=plan.tenant,
             recording=plan.recording,
         )
         log.info("serving", health=f"http://{plan.host}:{port}/healthz", max_sessions=plan.max_sessions)
