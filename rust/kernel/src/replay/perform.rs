@@ -44,6 +44,7 @@ pub(super) fn give(kernel: &mut SessionKernel, record: &Record, words: &Interner
                 kernel.ingress(at_us, carrier);
             }
             Call::DeadlinePassed => kernel.deadline_passed(at_us),
+            Call::Admission(place) => kernel.admission(at_us, place.map(|label| words.text(label))),
         },
         Body::Provider { modality, outcome, latency_us, .. } => {
             kernel.provider_outcome(at_us, turn, modality, outcome, latency_us);
