@@ -59,7 +59,7 @@ def baseline_of(scenarios: Iterable[HeldScenario]) -> GeneratedBaseline:
     problems: dict[str, str] = {}
     exercised: set[str] = set()
     for scenario in scenarios:
-        turns = entries_of(scenario.records, clock=scenario.clock)
+        turns = entries_of(scenario.records, scenario.headers, clock=scenario.clock)
         entries += turns
         exercised |= set(scenario.exercises)
         told.append(

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from rspp.evidence.memory import MemoryRecorder
 from rspp.pipeline.spec import PipelineSpec
 from rspp.runtime.loopback_call import loopback_call
 from rspp.tooling.caller.script import parse_script
 from rspp.tooling.caller.sound import prepare
 from rspp.tooling.fault_call import FaultCall
-from rspp.tooling.faults import SPEECH_PROGRAM, FaultTimeline, Record
+from rspp.tooling.faults import SPEECH_PROGRAM, Record
 from rspp.tooling.golden_calls import CALLS
 from rspp.tooling.loopback_caller import ScriptedLoopbackCaller
 from rspp.tooling.slo_gates import (
@@ -85,6 +86,7 @@ class HeldScenario:
         clock: ``real`` or ``virtual``.
         exercises: gates that it gives samples to.
         records: its evidence in order.
+        headers: the whole headers of its stints in order.
         problem: why it does not count; empty when it closed as it should.
     """
 
@@ -92,6 +94,7 @@ class HeldScenario:
     clock: Literal["real", "virtual"]
     exercises: tuple[str, ...]
     records: list[Record]
+    headers: list[Record]
     problem: str = ""
 
 
@@ -141,7 +144,9 @@ def _hold_virtual(name: str, exercises: tuple[str, ...]) -> HeldScenario:
     calls = [held] if isinstance(held, FaultCall) else [held.first, held.second]
     records = [record for call in calls for record in call.records]
     problems = [problem for call in calls for problem in call.problems()]
-    return HeldScenario(name, "virtual", exercises, records, "; ".join(problems) or _unfinished(records))
+    headers = [header for call in calls for header in call.timeline.headers]
+    problem = "; ".join(problems) or _unfinished(records)
+    return HeldScenario(name, "virtual", exercises, records, headers, problem)
 
 
 async def _hold_real(count: int) -> list[HeldScenario]:
@@ -157,15 +162,17 @@ async def _real_call(
 ) -> HeldScenario:
     await asyncio.sleep(number * STAGGER_S)
     caller = ScriptedLoopbackCaller(script, sounds)
-    timeline = FaultTimeline()
+    recorder = MemoryRecorder()
     name = f"baseline-real-{number}"
     try:
-        await loopback_call(caller, spec, session_id=name, timeline=timeline)
+        await loopback_call(caller, spec, session_id=name, recorder=recorder)
     finally:
         caller.close()
-    records = timeline.records
+    records = recorder.records
     problem = "" if caller.outcome == "completed" else f"the caller's script ended with: {caller.outcome}"
-    return HeldScenario(f"real-{number}", "real", REAL, records, problem or _unfinished(records))
+    return HeldScenario(
+        f"real-{number}", "real", REAL, records, recorder.headers, problem or _unfinished(records)
+    )
 
 
 def _unfinished(records: Sequence[Record]) -> str:

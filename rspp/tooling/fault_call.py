@@ -16,6 +16,7 @@ import numpy as np
 from rspp.authority.store import TTL_MS, Lease
 from rspp.contracts.errors import AuthorityError, EvidenceError
 from rspp.contracts.validation import check_stream
+from rspp.evidence.memory import MemoryRecorder
 from rspp.pipeline.spec import PipelineSpec
 from rspp.providers.registry import Providers, open_providers
 from rspp.session.offload import InlineOffloader
@@ -26,7 +27,6 @@ from rspp.tooling.faults import (
     FaultResponder,
     FaultStore,
     FaultSynthesizer,
-    FaultTimeline,
     FaultTransport,
     Record,
     Step,
@@ -35,7 +35,11 @@ from rspp.tooling.faults import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from rspp.contracts.envelope import PayloadClass
     from rspp.contracts.ports import Responder
+    from rspp.evidence.redaction import Action
+    from rspp.pipeline.profile import RecordingLevel as Level
+    from rspp.session.recording import Recorder
 
 QUESTION = "tell me about the house"
 ANSWER = (
@@ -56,6 +60,42 @@ SPEAKING: Step = {"do": "wait_agent_speaking", "ms": 800}
 def fault_after(ms: int) -> tuple[Step, ...]:
     """Ask, let the agent speak, and let the fault happen; the call goes on for ``ms``."""
     return (*ASK, SPEAKING, {"do": "pause", "name": "fault", "ms": ms}, {"do": "hang_up"})
+
+
+class BothRecorders:
+    """Gives everything to two recorders; the level is that of the second."""
+
+    def __init__(self, first: Recorder, second: Recorder) -> None:
+        self._first, self._second = first, second
+
+    @property
+    def level(self) -> Level:
+        """Recording level."""
+        return self._second.level
+
+    def begin(self, header: dict[str, object]) -> None:
+        """Begin both."""
+        self._first.begin(dict(header))
+        self._second.begin(dict(header))
+
+    def write(self, block: bytes, records: list[bytes], *, durable: bool = False) -> None:
+        """Write to both."""
+        self._first.write(block, records, durable=durable)
+        self._second.write(block, records, durable=durable)
+
+    def payload(
+        self,
+        payload_class: PayloadClass,
+        turn: int,
+        at_us: int,
+        data: bytes,
+        *,
+        action: Action = "drop",
+        **details: object,
+    ) -> None:
+        """Give content to both."""
+        for recorder in (self._first, self._second):
+            recorder.payload(payload_class, turn, at_us, data, action=action, **details)
 
 
 @dataclass
@@ -79,7 +119,7 @@ class FaultCall:
     session_id: str = "call"
 
     def __post_init__(self) -> None:
-        self.timeline = FaultTimeline()
+        self.timeline = MemoryRecorder()
         self.caller = FaultCaller(self.steps)
         self.transport = FaultTransport(self.caller)
         self.clock: VirtualClock
@@ -88,6 +128,8 @@ class FaultCall:
         self.session: Session
         self.voice: FaultSynthesizer
         self.responders: list[FaultResponder] = []
+        self.recorders: Callable[[Lease, bool], Recorder] | None = None
+        """Opens a second recorder for the lease and whether the call is resumed; the first is in memory."""
         self.lease_is_free = False
         """Whether a successor could have the lease once the call was over."""
 
@@ -121,6 +163,9 @@ class FaultCall:
         self.voice = FaultSynthesizer(real.synthesizer)
         self.responders = [self.responder(real.responder)]
         self.responders += [FaultResponder(real.responder) for _ in range(self.spare)]
+        recorder: Recorder = self.timeline
+        if self.recorders is not None:
+            recorder = BothRecorders(self.timeline, self.recorders(lease, resumed))
         self.session = Session(
             session_id=self.session_id,
             spec=spec,
@@ -136,7 +181,7 @@ class FaultCall:
             lease=lease,
             clock=self.clock,
             offloader=offloader,
-            timeline=self.timeline,
+            recorder=recorder,
             resumed=resumed,
         )
         try:

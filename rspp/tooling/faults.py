@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from rspp.authority.sqlite import SqliteLeaseStore
@@ -190,19 +189,3 @@ class FaultStore(SqliteLeaseStore):
     def revoke(self, lease: Lease) -> None:
         """Give the lease back behind its holder's back."""
         super().release(lease)
-
-
-class FaultTimeline:
-    """Keeps the evidence in memory."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-
-    def write(self, records: list[bytes]) -> None:
-        """Keep records."""
-        self.lines += records
-
-    @property
-    def records(self) -> list[Record]:
-        """What was kept, decoded."""
-        return [msgspec.json.decode(line) for line in self.lines]
