@@ -16,6 +16,7 @@ def build_app() -> App:
     from cyclopts import App
 
     from rspp.cli.contracts import validate_contracts, validate_contracts_report, validate_stream
+    from rspp.cli.evidence import evidence_app
     from rspp.cli.gates import generate_runtime_baseline, slo_gates_report
     from rspp.cli.specs import schema, show_pipeline, show_plan, validate_spec
 
@@ -35,6 +36,7 @@ def build_app() -> App:
     )
     for command in commands:
         app.command(command)
+    app.command(evidence_app)
     return app
 
 

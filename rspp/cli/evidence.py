@@ -1,0 +1,279 @@
+"""``rspp-cli evidence``: read recorded evidence, turn tokens back, delete, and check the audit log.
+
+For files on this machine there is no token to show: who may read the evidence folder is settled by its
+permissions. These commands add the tenant's policy and the audit log on top, for whoever goes through them.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json as json_module
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cyclopts import App
+
+from rspp.terminal import coloured, show_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rspp.evidence.access import AccessPolicy, AccessRequest
+    from rspp.evidence.answers import EvidenceReader
+
+POLICY_FILE = "access.json"
+"""A tenant's own policy, in its folder."""
+_RED, _GREEN, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[0m"
+
+evidence_app = App(name="evidence", help="Read, delete and audit recorded evidence.")
+audit_app = App(name="audit", help="Check the log of who asked for evidence.")
+evidence_app.command(audit_app)
+
+
+@evidence_app.command
+def read(
+    session: str,
+    *,
+    evidence: Path,
+    role: str = "",
+    purpose: str = "",
+    turn: int = 0,
+    tenant: str = "",
+    principal: str = "",
+    fidelity: str = "L0",
+    classes: str = "metadata",
+    policy: Path | None = None,
+) -> int:
+    """Answer one request for a recording as JSON: decision, records, payloads; the request is logged.
+
+    Args:
+        session: the session.
+        evidence: the evidence folder.
+        role: in which role, such as oncall, operator or compliance.
+        purpose: what for, such as debug, incident, eval or compliance.
+        turn: one turn only.
+        tenant: whose evidence; RSPP_TENANT, else default.
+        principal: who asks; the name of this user by default.
+        fidelity: L0 no words and no sound, L1 masked words, L2 what the policy shows.
+        classes: with commas between: metadata, derived_summary, text_raw, audio_raw, PII, PHI.
+        policy: JSON file with the tenant's policy; access.json in the tenant's folder by default.
+
+    Returns:
+        0 when answered, 2 when denied.
+    """
+    scope = f"turn:{session}/{turn}" if turn else f"session:{session}"
+    request, reader = _asked(evidence, tenant, principal, role, purpose, scope, fidelity, classes, policy)
+    answer = reader.read(request)
+    _print_json(answer)
+    return _status(answer["decision"])
+
+
+@evidence_app.command
+def reveal(
+    token: str,
+    *,
+    evidence: Path,
+    role: str = "",
+    purpose: str = "",
+    tenant: str = "",
+    principal: str = "",
+    classes: str = "PII,PHI",
+    policy: Path | None = None,
+) -> int:
+    """Print what a token of an answer stands for; who may is said by the tenant's policy, and it is logged.
+
+    Args:
+        token: as an answer showed it.
+        evidence: the evidence folder.
+        role: in which role; compliance by the default policy.
+        purpose: what for; compliance by the default policy.
+        tenant: whose evidence; RSPP_TENANT, else default.
+        principal: who asks; the name of this user by default.
+        classes: payload classes that the token may be of, with commas between.
+        policy: JSON file with the tenant's policy; access.json in the tenant's folder by default.
+
+    Returns:
+        0 when printed, 2 when denied.
+    """
+    import msgspec
+
+    from rspp.evidence.tokens import token_place
+
+    session, _ = token_place(token.encode(errors="replace"))
+    request, reader = _asked(
+        evidence, tenant, principal, role, purpose, f"session:{session}", "L0", classes, policy
+    )
+    decision, value = reader.reveal(request, token)
+    if decision.allowed:
+        print(value.decode(errors="replace"))
+        return 0
+    return _status(msgspec.to_builtins(decision))
+
+
+@evidence_app.command
+def delete(
+    session: str,
+    *,
+    evidence: Path,
+    mode: Literal["hard_delete", "crypto_inaccessible"],
+    turn: int = 0,
+    tenant: str = "",
+    principal: str = "",
+    reason: str = "",
+    json: bool = False,
+) -> int:
+    """Delete a recording, or the payloads of one turn; cannot be undone, and is logged.
+
+    Args:
+        session: the session.
+        evidence: the evidence folder.
+        mode: hard_delete removes the files; crypto_inaccessible destroys the keys of what was encrypted.
+        turn: the payloads of this turn only; its records, without words and sound, stay.
+        tenant: whose evidence; RSPP_TENANT, else default.
+        principal: who wants it; the name of this user by default.
+        reason: why.
+        json: print one JSON object instead of a sentence.
+    """
+    import msgspec
+
+    from rspp.evidence.audit_http import audit_sink
+    from rspp.evidence.deletion import DeletionRequest, delete_evidence
+    from rspp.runtime.environment import tenant_name
+
+    request = DeletionRequest(
+        tenant_id=tenant_name(tenant),
+        mode=mode,
+        requested_by=principal or getpass.getuser(),
+        requested_at_ms=time.time_ns() // 1_000_000,
+        session_id="" if turn else session,
+        turn_id=f"{session}/{turn}" if turn else "",
+        reason=reason,
+    )
+    done = delete_evidence(_folder(evidence), request, audit_sink(evidence))
+    if json:
+        _print_json(msgspec.to_builtins(done))
+        return 0
+    print(f"{done.keys} keys destroyed, {done.files} files removed ({done.bytes} bytes)")
+    if done.kept:
+        print(f"kept, with records but no payloads: {', '.join(done.kept)}")
+    return 0
+
+
+@audit_app.command
+def verify(log: Path | None = None, *, evidence: Path | None = None, json: bool = False) -> int:
+    """Check the chain of audit logs: what was changed, removed or cut is named with its line.
+
+    Args:
+        log: one log; all of the evidence folder when absent.
+        evidence: the evidence folder.
+        json: print one JSON object instead of lines.
+
+    Returns:
+        0 when every chain is whole, 1 when one is not.
+    """
+    from rspp.contracts.errors import ConfigurationError
+    from rspp.evidence.audit import SUFFIX, tenant_of_log, verify_audit
+
+    if (log is None) == (evidence is None):
+        raise ConfigurationError("name a log, or a folder with --evidence", hint="give one of the two")
+    logs = [log] if log is not None else sorted((_folder(evidence or Path()) / "audit").glob(f"*{SUFFIX}"))
+    if not logs:
+        raise ConfigurationError(f"{evidence}: holds no audit log", hint="nobody asked for evidence yet?")
+    checks = [(path, verify_audit(path)) for path in logs]
+    if json:
+        _print_json(
+            {
+                "sound": not any(check.faults for _, check in checks),
+                "logs": [
+                    {
+                        "path": str(path),
+                        "tenant": tenant_of_log(path.name),
+                        "events": check.events,
+                        "faults": [fault._asdict() for fault in check.faults],
+                    }
+                    for path, check in checks
+                ],
+            }
+        )
+    else:
+        red, green, plain = (_RED, _GREEN, _PLAIN) if coloured(sys.stdout) else ("", "", "")
+        for path, check in checks:
+            for fault in check.faults:
+                print(f"{red}{path}:{fault.line}{plain}: {fault.problem}")
+            word = f"{red}broken{plain}" if check.faults else f"{green}whole{plain}"
+            print(f"{path}: {word}: {check.events} events")
+    return 1 if any(check.faults for _, check in checks) else 0
+
+
+def _asked(
+    evidence: Path,
+    tenant: str,
+    principal: str,
+    role: str,
+    purpose: str,
+    scope: str,
+    fidelity: str,
+    classes: str,
+    policy: Path | None,
+) -> tuple[AccessRequest, EvidenceReader]:
+    from rspp.evidence.access import AccessRequest
+    from rspp.evidence.answers import EvidenceReader
+    from rspp.evidence.audit_http import audit_sink
+    from rspp.runtime.environment import tenant_name
+
+    owner = tenant_name(tenant)
+    request = AccessRequest(
+        tenant_id=owner,
+        principal_id=principal or getpass.getuser(),
+        role=role,
+        purpose=purpose,
+        requested_scope=scope,
+        requested_fidelity=fidelity,
+        requested_classes=tuple(name.strip() for name in classes.split(",") if name.strip()) or ("metadata",),
+    )
+    root = _folder(evidence)
+    return request, EvidenceReader(root, _policy(root, owner, policy), audit_sink(root), _records)
+
+
+def _policy(root: Path, tenant: str, given: Path | None) -> AccessPolicy:
+    from rspp.evidence.access import AccessPolicy, load_policy
+
+    own = root / tenant / POLICY_FILE
+    path = given or (own if own.is_file() else None)
+    return AccessPolicy(tenant_id=tenant) if path is None else load_policy(path)
+
+
+def _records(folder: Path, turn: int) -> Iterator[dict[str, Any]]:
+    from rspp.evidence.reader import open_recording
+    from rspp.evidence.segment_file import segment_files
+
+    # Retention may have left payloads whose records are gone.
+    if segment_files(folder):
+        yield from open_recording(folder).records(turn or None)
+
+
+def _folder(evidence: Path) -> Path:
+    from rspp.contracts.errors import ConfigurationError
+
+    if not evidence.is_dir():
+        raise ConfigurationError(
+            f"--evidence {str(evidence)!r} is no folder",
+            hint="name the folder given to rspp-runtime --evidence",
+        )
+    return evidence
+
+
+def _status(decision: dict[str, Any]) -> int:
+    if decision["allowed"]:
+        return 0
+    hint = "the tenant's policy says who may ask for what; the request was logged"
+    if decision["deny_reason"].startswith("audit_"):
+        hint = "the audit log cannot be written, so nothing may be read; check its folder or service"
+    show_error(f"denied: {decision['deny_reason']}", hint)
+    return 2
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json_module.dumps(document, indent=2, ensure_ascii=False))
