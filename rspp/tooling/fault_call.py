@@ -35,6 +35,7 @@ from rspp.tooling.faults import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from rspp._kernel import Admission
     from rspp.contracts.envelope import PayloadClass
     from rspp.contracts.ports import Responder
     from rspp.evidence.redaction import Action
@@ -109,6 +110,7 @@ class FaultCall:
         spare: more responders that take over, wrapped around the same rules.
         earlier_epochs: how often the lease was held before.
         session_id: id of the conversation.
+        admission: quotas that the call shares with others; none gives it its own.
     """
 
     steps: Sequence[Step] = field(default_factory=lambda: fault_after(2_000))
@@ -117,6 +119,7 @@ class FaultCall:
     spare: int = 0
     earlier_epochs: int = 0
     session_id: str = "call"
+    admission: Admission | None = None
 
     def __post_init__(self) -> None:
         self.timeline = MemoryRecorder()
@@ -182,6 +185,7 @@ class FaultCall:
             clock=self.clock,
             offloader=offloader,
             recorder=recorder,
+            admission=self.admission,
             resumed=resumed,
         )
         try:

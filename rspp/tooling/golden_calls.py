@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rspp._kernel import Admission
 from rspp.contracts.errors import ProviderError
+from rspp.pipeline.quotas import FOREVER_US
 from rspp.tooling.fault_call import ASK, QUESTION, SPEAKING, FaultCall, TakeoverCall, fault_after
 from rspp.tooling.faults import FaultResponder, Step
 
@@ -207,10 +209,50 @@ def _taken_over(session_id: str) -> TakeoverCall:
     )
 
 
+def _taken_by_another(point: str) -> Admission:
+    """Quotas whose one place at a point another call has."""
+    admission = Admission()
+    plenty = (10_000, 10_000, 10_000)
+    places = {name: (1, 1, 1) if name == point else plenty for name in _POINTS}
+    admission.adopt(
+        snapshot_ref="admission-policy/golden",
+        valid_until_us=FOREVER_US,
+        max_deferred=4,
+        claim_us=3_000_000,
+        turn_start=places["turn_start"],
+        edge_enqueue=places["edge_enqueue"],
+        edge_dequeue=places["edge_dequeue"],
+        node_dispatch=places["node_dispatch"],
+    )
+    admission.ask(0, point, "DataLane", "another", True)
+    return admission
+
+
+def _overloaded(session_id: str) -> FaultCall:
+    admission = _taken_by_another("turn_start")
+    call = FaultCall(
+        (*ASK, {"do": "pause", "ms": 1_200}, {"do": "pause", "name": "fault", "ms": 2_500}, HANG_UP),
+        SHORT,
+        session_id=session_id,
+        admission=admission,
+    )
+    call.caller.on_fault(lambda: _give_back(admission))
+    return call
+
+
+def _give_back(admission: Admission) -> None:
+    admission.done("turn_start", "DataLane", "another")
+
+
+def _shed(session_id: str) -> FaultCall:
+    return FaultCall(PLAIN, SHORT, session_id=session_id, admission=_taken_by_another("node_dispatch"))
+
+
 def _slow_first_word(ms: int) -> Make:
     return lambda session_id: _with(session_id, lambda real: FaultResponder(real, delay_ms=ms))
 
 
+_POINTS = ("turn_start", "edge_enqueue", "edge_dequeue", "node_dispatch")
 _CAPTIONS = {
     "policy": "drop_with_discontinuity",
     "scope": "edge_local",
@@ -324,6 +366,14 @@ CALLS: dict[str, GoldenCall] = {
         ("ML-004",),
         "a loss in a synchronised domain resets it with a marker",
         lambda session_id: _pressed_front_end(session_id, sync=_CAPTIONS),
+    ),
+    "f1-admission-overload": GoldenCall(
+        ("F1",),
+        "no place for a turn while another call has it: deferred, then admitted once it is given back",
+        _overloaded,
+    ),
+    "f1-admission-shed": GoldenCall(
+        ("F1",), "a node finds no place within an open turn: shed, and the turn ends once", _shed
     ),
     "f2-node-failure": GoldenCall(("F2",), "a node hangs until the budget is exhausted", _hanging),
     "f3-provider-failure": GoldenCall(

@@ -2,65 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import numpy as np
 import pytest
 
 from rspp._kernel import STALE_EPOCH
 from rspp.authority.store import TTL_MS
 from rspp.contracts.validation import check_stream
-from rspp.session.virtual_time import VirtualClock, run_virtual
-from tests.failover.faults import ASK, FaultCall, FaultStore, fault_after
-
-START_MS = 1_000_000
-"""When virtual time begins."""
-
-
-class TwoRuntimes:
-    """The first runtime loses its store as it speaks; the second waits for the lease and takes over."""
-
-    def __init__(self) -> None:
-        self.first = FaultCall(fault_after(9_000))
-        self.second = FaultCall(
-            ({"do": "pause", "ms": 3_500}, *ASK, {"do": "pause", "ms": 2_000}, {"do": "hang_up"})
-        )
-        self.taken_ms = 0
-
-    def hold(self) -> TwoRuntimes:
-        run_virtual(self._hold())
-        return self
-
-    async def _hold(self) -> None:
-        clock = VirtualClock()
-        store = FaultStore(":memory:", clock, boot_id="here")
-        beyond = FaultStore(":memory:", clock, boot_id="here")
-        beyond._connection, own = store._connection, beyond._connection
-        self.first.clock = self.second.clock = clock
-        self.first.store, self.second.store = store, beyond
-        self.first.caller.on_fault(lambda: setattr(store, "partitioned", True))
-        try:
-            await asyncio.gather(self.first.run("first"), self._take_over(clock))
-        finally:
-            beyond._connection = own
-            beyond.close()
-            store.close()
-
-    async def _take_over(self, clock: VirtualClock) -> None:
-        await asyncio.sleep(0.1)
-        while not self.second.store.orphans():  # noqa: ASYNC110 - a standby looks, nobody tells it
-            await asyncio.sleep(0.1)
-        self.taken_ms = clock.now_us() // 1000 - START_MS
-        await self.second.run("second", resumed=True)
+from tests.failover.faults import ASK, FaultCall, TakeoverCall, fault_after
 
 
 @pytest.fixture(scope="module")
-def runtimes() -> TwoRuntimes:
-    return TwoRuntimes().hold()
+def runtimes() -> TakeoverCall:
+    first = FaultCall(fault_after(9_000))
+    second = FaultCall(({"do": "pause", "ms": 3_500}, *ASK, {"do": "pause", "ms": 2_000}, {"do": "hang_up"}))
+    return TakeoverCall(first, second).hold()
 
 
 @pytest.mark.conformance("AE-003")
-def test_f8_the_old_placement_is_silent_before_the_new_one_speaks(runtimes: TwoRuntimes) -> None:
+def test_f8_the_old_placement_is_silent_before_the_new_one_speaks(runtimes: TakeoverCall) -> None:
     audible = np.flatnonzero(runtimes.first.caller.heard)
     last_ms = int(audible[-1]) // 24
     assert last_ms < runtimes.taken_ms
@@ -69,7 +28,7 @@ def test_f8_the_old_placement_is_silent_before_the_new_one_speaks(runtimes: TwoR
     assert runtimes.first.session.reason == "lease_expired"
 
 
-def test_f8_the_old_one_drains_aborts_and_closes(runtimes: TwoRuntimes) -> None:
+def test_f8_the_old_one_drains_aborts_and_closes(runtimes: TakeoverCall) -> None:
     runtimes.first.check()
     assert runtimes.first.ending(1) == ["abort", "close"]
     assert runtimes.first.signals("deauthorized_drain", "abort") == [
@@ -79,7 +38,7 @@ def test_f8_the_old_one_drains_aborts_and_closes(runtimes: TwoRuntimes) -> None:
     assert runtimes.first.transport.left == 1
 
 
-def test_f8_the_new_one_says_so_and_goes_on_under_a_higher_epoch(runtimes: TwoRuntimes) -> None:
+def test_f8_the_new_one_says_so_and_goes_on_under_a_higher_epoch(runtimes: TakeoverCall) -> None:
     runtimes.second.check()
     assert runtimes.second.lease.epoch == runtimes.first.lease.epoch + 1
     assert runtimes.second.lease.resumed
@@ -88,7 +47,7 @@ def test_f8_the_new_one_says_so_and_goes_on_under_a_higher_epoch(runtimes: TwoRu
     assert [text for of_caller, text in runtimes.second.caller.transcripts if of_caller] == [ASK[1]["text"]]
 
 
-def test_f8_one_recording_of_both_keeps_every_rule(runtimes: TwoRuntimes) -> None:
+def test_f8_one_recording_of_both_keeps_every_rule(runtimes: TakeoverCall) -> None:
     lines = [*runtimes.first.timeline.lines, *runtimes.second.timeline.lines]
     assert check_stream(iter(lines)).faults == []
     ids = [
