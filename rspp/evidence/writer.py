@@ -266,6 +266,11 @@ class EvidenceWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes handed over and not yet written."""
+        return self._waiting_bytes
+
     def open(
         self, session_id: str, *, epoch: int, resumed: bool = False, level: Level = "L0"
     ) -> SessionRecorder:

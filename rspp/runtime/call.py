@@ -21,6 +21,8 @@ from rspp.transports.livekit import LiveKitTransport
 from rspp.transports.livekit_access import agent_identity, mint_token
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rspp.authority.store import LeaseStore
     from rspp.contracts.ports import Clock, Offloader
     from rspp.evidence.levels import RecordingOverride
@@ -151,7 +153,9 @@ async def hold_call(
             # The disk may be slow, and other calls go on meanwhile.
             closing.push_async_callback(offloader.run, kept.close)
         if telemetry is not None:
-            heard = TelemetryRecorder(kept, telemetry, tenant=plan.tenant, epoch=lease.epoch)
+            heard = TelemetryRecorder(
+                kept, telemetry, tenant=plan.tenant, epoch=lease.epoch, lost=_losses_of(kept)
+            )
             recorder = closing.enter_context(heard)
         session = Session(
             session_id=plan.session_id,
@@ -185,6 +189,10 @@ async def hold_call(
             reason=reason,
         )
     return reason
+
+
+def _losses_of(kept: SessionRecorder | None) -> Callable[[], int] | None:
+    return None if kept is None else lambda: kept.dropped
 
 
 async def _stop_when_asked(session: Session, stopping: Stopping) -> None:

@@ -89,12 +89,15 @@ async def serve_dispatches(plan: ServePlan) -> int:
         store = stack.enter_context(closing(SqliteLeaseStore(state_folder(plan.state) / LEASE_FILE, clock)))
         offloader = stack.enter_context(closing(ThreadOffloader("serve", threads=1)))
         await _try_providers(plan.spec)
+        evidence = stack.enter_context(open_evidence(plan.evidence))
+        if telemetry is not None and evidence is not None:
+            telemetry.watch("evidence_writer", "bytes", lambda: evidence.waiting_bytes)
         calls = Calls(
             spec=plan.spec,
             access=plan.access,
             store=store,
             clock=clock,
-            evidence=stack.enter_context(open_evidence(plan.evidence)),
+            evidence=evidence,
             tenant=plan.tenant,
             recording=plan.recording,
             max_calls=plan.max_sessions,

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+import msgspec
+
 from rspp.telemetry.context import DEFAULT_TENANT, SessionContext
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rspp.contracts.envelope import PayloadClass
     from rspp.evidence.redaction import Action
     from rspp.pipeline.profile import RecordingLevel
@@ -26,14 +30,23 @@ class TelemetryRecorder:
         sink: the process's telemetry.
         tenant: whose call it is.
         epoch: epoch of the lease that it begins under.
+        lost: returns how many records of the session are not and will not be on disk, at once.
     """
 
     def __init__(
-        self, recorder: Recorder | None, sink: TelemetrySink, *, tenant: str = DEFAULT_TENANT, epoch: int = 0
+        self,
+        recorder: Recorder | None,
+        sink: TelemetrySink,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        epoch: int = 0,
+        lost: Callable[[], int] | None = None,
     ) -> None:
         self._recorder = recorder
         self._sink = sink
         self._told = {"tenant": tenant, "epoch": epoch}
+        self._lost = lost
+        self._lost_told = 0
         self._context: SessionContext | None = None
 
     def __enter__(self) -> Self:
@@ -59,7 +72,15 @@ class TelemetryRecorder:
         if self._recorder is not None:
             self._recorder.write(block, records, durable=durable)
         if self._context is not None and (block or records):
-            self._sink.offer(self._context, records, block)
+            self._sink.offer(self._context, self._with_losses(records), block)
+
+    def _with_losses(self, records: list[bytes]) -> list[bytes]:
+        """Add what the recorder lost since the last time, which stands on disk and not in the evidence."""
+        lost = self._lost() if self._lost is not None else 0
+        if lost <= self._lost_told:
+            return records
+        missing, self._lost_told = lost - self._lost_told, lost
+        return [*records, msgspec.json.encode({"kind": "gap", "records": missing})]
 
     def payload(
         self,
@@ -78,5 +99,8 @@ class TelemetryRecorder:
     def close(self) -> None:
         """The session has ended; safe to call twice."""
         if self._context is not None:
+            losses = self._with_losses([])
+            if losses:
+                self._sink.offer(self._context, losses)
             self._sink.end(self._context)
             self._context = None

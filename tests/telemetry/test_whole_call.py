@@ -122,3 +122,19 @@ def test_telemetry_listens_without_a_recorder_as_well() -> None:
         listened.payload("text_raw", 1, 5, b"secret")
     assert sink.enqueued == 1
     sink.close()
+
+
+def test_what_the_recorder_lost_is_counted_once() -> None:
+    sink = TelemetrySink(TelemetrySettings())
+    lost = 0
+    with TelemetryRecorder(None, sink, tenant="acme", lost=lambda: lost) as listened:
+        listened.begin(HEADER)
+        listened.write(b"", lines(*ANSWERED))
+        lost = 4
+        listened.write(b"", lines(ANSWERED[0]))
+        listened.write(b"", lines(ANSWERED[0]))
+        lost = 7
+    found = read_samples(sink)
+    sink.close()
+    assert sample(found, "rspp_evidence_lost_records_total") == 7
+    assert sample(found, "rspp_evidence_gaps_total") == 2
