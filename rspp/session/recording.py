@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from rspp import _kernel
+from rspp.evidence.redaction import PAYLOAD_CLASSES, decisions
 from rspp.nodes.edge import pressure_of
 from rspp.pipeline.normalise import pipeline_version, with_defaults
 
@@ -137,6 +138,9 @@ class SessionRecording:
                 "kernel": _kernel.VERSION,
                 "settings": self._settings,
                 "spec": msgspec.to_builtins(with_defaults(self._spec)),
+                "redaction": msgspec.to_builtins(
+                    decisions(PAYLOAD_CLASSES, self._recorder.level, allow=self._spec.recording.allow)
+                ),
             }
         )
 
