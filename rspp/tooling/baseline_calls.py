@@ -104,6 +104,7 @@ VIRTUAL: dict[str, tuple[str, ...]] = {
     "cf-001-cancel-fence": _ALWAYS,
     "ae-002-revoke-and-cancel": _ALWAYS,
     "ae-003-old-placement": (*_ALWAYS, AUTHORITY_SAFETY),
+    "f1-admission-shed": _ALWAYS,
     "f2-node-failure": _ALWAYS,
     "f3-provider-failure": _ALWAYS,
     "f3-provider-failure-abort": _ALWAYS,
@@ -122,7 +123,16 @@ def hold_virtual() -> list[HeldScenario]:
 
 def hold_real(count: int = REAL_CALLS) -> list[HeldScenario]:
     """Hold ``count`` calls at once in real time, each with an answer, a barge-in and another answer."""
-    return asyncio.run(_hold_real(count))
+    script = parse_script(REAL_SCRIPT)
+    sounds = asyncio.run(prepare(script, SPEECH_PROGRAM, Path()))
+    return asyncio.run(hold_scripted(count, script, sounds))
+
+
+async def hold_scripted(count: int, script: Script, sounds: Sequence[Samples]) -> list[HeldScenario]:
+    """Hold ``count`` calls of one script at once, in the time of the running loop."""
+    spec = msgspec.convert(REAL_PIPELINE, PipelineSpec)
+    calls = (_real_call(number, spec, script, sounds) for number in range(count))
+    return list(await asyncio.gather(*calls))
 
 
 def open_turns(records: Sequence[Record]) -> list[str]:
@@ -147,14 +157,6 @@ def _hold_virtual(name: str, exercises: tuple[str, ...]) -> HeldScenario:
     headers = [header for call in calls for header in call.timeline.headers]
     problem = "; ".join(problems) or _unfinished(records)
     return HeldScenario(name, "virtual", exercises, records, headers, problem)
-
-
-async def _hold_real(count: int) -> list[HeldScenario]:
-    script = parse_script(REAL_SCRIPT)
-    sounds = await prepare(script, SPEECH_PROGRAM, Path())
-    spec = msgspec.convert(REAL_PIPELINE, PipelineSpec)
-    calls = (_real_call(number, spec, script, sounds) for number in range(count))
-    return list(await asyncio.gather(*calls))
 
 
 async def _real_call(
