@@ -67,6 +67,14 @@ def test_every_changed_byte_of_a_log_is_found(tmp_path: Path) -> None:
         assert verify_audit(path).faults, whole[place - 10 : place + 10]
 
 
+def test_what_a_decoder_would_pass_over_is_found_too(tmp_path: Path) -> None:
+    path = log_of(tmp_path, 1)
+    whole = path.read_bytes()
+    for added in (b'{"format":1, ', b'{"format":1,"number":7,'):
+        path.write_bytes(whole.replace(b'{"format":1,', added))
+        assert verify_audit(path).faults[0].line == 1
+
+
 @pytest.mark.parametrize(
     ("keep", "line", "problem"),
     [
@@ -233,7 +241,7 @@ def test_the_next_endpoint_takes_what_the_first_cannot() -> None:
 
 
 def test_a_redirect_is_a_refusal_so_the_token_goes_nowhere_else() -> None:
-    with serving(307) as service, pytest.raises(EvidenceError, match="answered 307"):
+    with serving(302) as service, pytest.raises(EvidenceError, match="answered 302"):
         http_audit(service.url).append(event_of(1))
     assert len(service.requests) == 1
 

@@ -98,6 +98,16 @@ def test_crypto_deletion_leaves_the_files_and_no_key_to_them(tmp_path: Path) -> 
         store.data_key(store.artifacts("call-1")[0])
 
 
+def test_a_call_that_goes_on_never_gives_a_deleted_payload_a_key_again(tmp_path: Path) -> None:
+    store = recorded(tmp_path)
+    run(tmp_path, changed(mode="crypto_inaccessible"))
+    store.append("call-1", 1, "text_raw", 9, b"said later", action="allow")
+    store.close()
+    assert [one.data for one in store.read("call-1").entries] == [b"said later"]
+    states = [(one.part, one.state) for one in store.artifacts("call-1", turn=1)]
+    assert states == [(1, "cryptographically_inaccessible"), (2, "active")]
+
+
 @pytest.mark.parametrize("mode", ["hard_delete", "crypto_inaccessible"])
 def test_deletion_of_a_turn_takes_its_payloads_and_leaves_the_rest(tmp_path: Path, mode: str) -> None:
     store = recorded(tmp_path)

@@ -68,6 +68,7 @@ def test_each_class_goes_when_its_window_is_over_and_not_a_millisecond_before(tm
         "metadata": 1,
     }
     # The segments are as old as the last of them, and go together.
+    assert swept(tmp_path, NOW + 30 * DAY_MS + 2) == {}
     assert len(list(tmp_path.rglob("*.segment"))) == 2
     assert swept(tmp_path, NOW + 30 * DAY_MS + 3) == {"metadata": 2}
     assert not (tmp_path / "acme" / "call-1").exists()
