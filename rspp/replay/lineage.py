@@ -41,17 +41,16 @@ Lineage = dict[str, LineageEntry]
 
 
 def lineage_of(records: Iterable[Mapping[str, Any]]) -> Lineage:
-    """Return what became of each event that the records tell about.
+    """Return what became of each item of an edge that a notice names, under ``<edge>/<sequence>``.
 
-    Signals are events that were handed on, under their event ids. The items that a notice names stand as
-    ``<edge>/<sequence>``: dropped, or merged when the notice carries a merge group.
+    It was dropped, or merged when the notice carries a merge group. Control signals are none of it: each of
+    them is compared by its place in the trace.
     """
     lineage: Lineage = {}
     for record in records:
         if record.get("kind") != "signal":
             continue
         event = record["event"]
-        lineage.setdefault(event["event_id"], LineageEntry())
         if event["signal"] not in LOSSES:
             continue
         group = event.get("merge_group_id", "")
