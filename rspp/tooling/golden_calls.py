@@ -83,6 +83,12 @@ def _interrupted(session_id: str, word_ms: int = SLOW_WORDS_MS) -> FaultCall:
     )
 
 
+def _confirmed_late(session_id: str) -> FaultCall:
+    """A call that is over soon after its barge-in, so that little follows from another way of it."""
+    steps = (*ASK, SPEAKING, {"do": "say", "text": "stop please", "name": "interruption"}, HANG_UP)
+    return FaultCall(steps, session_id=session_id)
+
+
 def _rate_limit() -> ProviderError:
     return ProviderError("429", outcome="overload", retryable=True, reason="provider_overload")
 
@@ -304,10 +310,13 @@ CALLS: dict[str, GoldenCall] = {
         ("RD-005",), "a responder that takes 300 ms for its first word", _slow_first_word(300)
     ),
     "rd-ordering-approved-1": GoldenCall(
-        ("RD-005",),
+        ("RD-001",),
         "two changes of the connection at one moment, which the second run gives in the other order",
         lambda session_id: _at_fault(session_id, _connection("stall", "silence")),
         again=lambda session_id: _at_fault(session_id, _connection("silence", "stall")),
+    ),
+    "rd-what-if-policy-1": GoldenCall(
+        ("M-10",), "a barge-in, replayed as if an interruption were confirmed after 500 ms", _confirmed_late
     ),
     "cf-001-cancel-fence": GoldenCall(("CF-001",), "a barge-in while the answer is made", _interrupted),
     "cf-002-late-output": GoldenCall(
