@@ -166,6 +166,9 @@ METRICS = (
         "Steps of migrations: start, finish, handoff, rotation.",
     ),
     Metric(
+        "frames_refused_total", "counter", ("tenant", "verdict"), "Frames that the gate did not let pass."
+    ),
+    Metric(
         "late_outputs_dropped_total", "counter", ("tenant",), "Provider results that came after their fence."
     ),
     # Connections and edges.

@@ -13,6 +13,7 @@ from rspp.telemetry.vocabulary import (
     OUTCOMES,
     PHASES,
     RETRY_DECISIONS,
+    VERDICTS,
     reason_of,
     word_of,
 )
@@ -209,6 +210,8 @@ class SessionMeasures:
         match record["name"]:
             case "start" if record["resumed"]:
                 self._count("takeovers_total")
+            case "frame":
+                self._count("frames_refused_total", verdict=word_of(record["verdict"], VERDICTS))
             case "lease_lost":
                 self._lost = record.get("reason")
             case "connection":

@@ -62,9 +62,18 @@ _WANTED_INPUTS = (
     b'"name":"attempt_finished"',
 )
 
+_FRAME = b'"name":"frame"'
+_PASSED = b'"verdict":"pass"'
 
 _Batch = tuple["SessionContext", bytes, list[bytes], bool]
 """Session, binary records, JSON records, whether the session has ended."""
+
+
+def _wanted(line: bytes) -> bool:
+    """Whether an input of the kernel is of use here; nearly all are voice activity and frames that passed."""
+    if _FRAME in line:
+        return _PASSED not in line
+    return any(name in line for name in _WANTED_INPUTS)
 
 
 class _Decoder:
@@ -274,7 +283,7 @@ class TelemetrySink:
             self._cannot_read(error)
             lines = []
         for line in (*lines, *records):
-            if line.startswith(_INPUT) and not any(name in line for name in _WANTED_INPUTS):
+            if line.startswith(_INPUT) and not _wanted(line):
                 continue
             try:
                 self._take(state, msgspec.json.decode(line))

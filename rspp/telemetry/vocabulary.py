@@ -28,6 +28,8 @@ _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@+>-]{0,99}$")
 
 MODALITIES = frozenset({"stt", "llm", "tts"})
 OUTCOMES = frozenset({"success", "timeout", "overload", "blocked", "infrastructure_failure", "cancelled"})
+VERDICTS = frozenset({"held", "fenced", "stale_epoch", "lease_expired"})
+"""Why the gate refuses a frame."""
 RETRY_DECISIONS = frozenset({"none", "retry", "provider_switch", "fallback"})
 DECISIONS = frozenset({"admit", "reject", "defer", "shed", "stale_epoch_reject", "deauthorized_drain"})
 PHASES = frozenset({"pre_turn", "scheduling_point", "active_turn", "turn_start", "session_bootstrap"})

@@ -40,6 +40,7 @@ TROUBLE = (
     signal(9, "recording_level_downgraded", 1, reason="stage_a_detail_overflow"),
     {"kind": "gap", "at_us": 5_010_000, "records": 3},
     signal(10, "abort", 1, reason="provider_timeout"),
+    taken(10, "frame", sequence=1, verdict="stale_epoch"),
     taken(10, "lease_lost", reason="lease_deauthorized"),
     marker(10, "gate_closed"),
 )

@@ -147,6 +147,14 @@ def test_authority_takeovers_and_migrations() -> None:
     assert sample(found, "rspp_late_outputs_dropped_total") == 4
 
 
+def test_frames_that_the_gate_refused_are_counted_by_verdict() -> None:
+    verdicts = ("pass", "pass", "held", "stale_epoch", "stale_epoch")
+    found = measured([taken(number, "frame", verdict=name) for number, name in enumerate(verdicts)])
+    assert sample(found, "rspp_frames_refused_total", verdict="held") == 1
+    assert sample(found, "rspp_frames_refused_total", verdict="stale_epoch") == 2
+    assert sum(value for (name, _), value in found.items() if name == "rspp_frames_refused_total") == 3
+
+
 def test_a_gate_that_closes_because_the_call_is_over_is_no_lost_lease() -> None:
     found = measured((taken(0, "connection", state="ended", reason="hang_up"), marker(0, "gate_closed")))
     lost = [value for (name, labels), value in found.items() if name == "rspp_lease_events_total"]

@@ -7,17 +7,30 @@ import contextlib
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from rspp import _kernel
 from rspp.telemetry.logs import Sampler
 from rspp.telemetry.settings import TelemetrySettings
 from rspp.telemetry.sink import MAX_BATCH_BYTES, TelemetrySink
 from tests.telemetry.collector import fake_collector, told
-from tests.telemetry.evidence import ANSWERED, INTERRUPTED, attempt, context, decision, lines, transition
+from tests.telemetry.evidence import (
+    ANSWERED,
+    INTERRUPTED,
+    START_US,
+    WALL_MS,
+    attempt,
+    context,
+    decision,
+    lines,
+    transition,
+)
 from tests.telemetry.scraping import read_samples, sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pytest
 
 MANY = 400
 OFFERED_WITHIN_S = 0.5
@@ -215,3 +228,37 @@ def test_a_session_that_ended_is_forgotten_once_its_evidence_is_read() -> None:
     assert not sink._states
     sink.close()
     assert sample(found, "rspp_sessions_total", pipeline="desk@v3") == 20
+
+
+class FakeRecordDecoder:
+    """Reads blocks that are JSON lines after all."""
+
+    made: ClassVar[list[dict[str, object]]] = []
+
+    def __init__(self, **told: object) -> None:
+        self.made.append(told)
+
+    def decode(self, block: bytes) -> list[bytes]:
+        if block.startswith(b"torn"):
+            raise ValueError("at byte 0: torn")
+        return block.splitlines()
+
+
+def test_binary_records_are_decoded_once_for_each_session_by_the_kernel_s_own_decoder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FakeRecordDecoder, "made", [])
+    monkeypatch.setattr(_kernel, "RecordDecoder", FakeRecordDecoder, raising=False)
+    sink = TelemetrySink(TelemetrySettings())
+    sink.begin(context())
+    shell = lines(*(record for record in ANSWERED if record["kind"] == "latency"))
+    kernel = lines(*(record for record in ANSWERED if record["kind"] != "latency"))
+    sink.offer(context(), shell, b"\n".join(kernel))
+    sink.offer(context(), lines(), b"torn" + kernel[0])
+    found = read_samples(sink)
+    sink.close()
+    made = {"session_id": "call-1", "pipeline_version": "desk@v3"}
+    assert FakeRecordDecoder.made == [made | {"created_us": START_US, "created_wall_ms": WALL_MS}]
+    assert sample(found, "rspp_turns_total", pipeline="desk@v3", outcome="commit", reason="none") == 1
+    assert sample(found, "rspp_answer_latency_ms_sum") == 489
+    assert sample(found, "rspp_telemetry_unreadable_total") == 1

@@ -52,6 +52,7 @@ def test_or_01_a_session_gives_one_tree_for_each_turn() -> None:
         assert sorted(below[label(turn)]) == ["llm", "playout", "stt", "tts"]
         assert len(below["stt"]) == len(below["llm"]) == 1
         assert len(below["tts"]) >= 1
+        assert {span.start_time for span in of_turn if label(span) in ("llm", "tts")} == {turn.start_time}
         for span in of_turn:
             assert span.start_time is not None
             assert span.end_time is not None
