@@ -33,7 +33,7 @@ from rspp.evidence.redaction import TEXT_CLASSES, SecretScrubber, apply_action, 
 from rspp.evidence.tokens import make_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from rspp.contracts.envelope import PayloadClass
@@ -63,6 +63,7 @@ class PayloadStore:
         root: the evidence folder.
         tenant: name of the tenant, checked by the caller.
         environment: ``os.environ`` when absent; for the key and the secrets that are never kept.
+        secret_names: further variables whose values are never kept, such as ``api_key_env`` of the pipeline.
         wall_ms: wall clock, milliseconds since 1970.
     """
 
@@ -72,13 +73,14 @@ class PayloadStore:
         tenant: str,
         *,
         environment: Mapping[str, str] | None = None,
+        secret_names: Iterable[str] = (),
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.tenant = tenant
         self.folder = root / tenant
         self._environment = environment
         self._wall_ms = wall_ms
-        self._scrubber = SecretScrubber(environment)
+        self._scrubber = SecretScrubber(environment, secret_names)
         self._keys: TenantKeys | None = None
         self._open: OrderedDict[tuple[str, int, PayloadClass], OpenFile] = OrderedDict()
         self._kept: dict[str, int] = {}

@@ -76,6 +76,14 @@ def test_redaction_comes_before_encryption(tmp_path: Path) -> None:
     assert open_token(reader.data_key(artifact), kept["PHI"].data) == b"flu"
 
 
+def test_a_pipelines_own_key_variable_is_never_kept_whatever_its_name(tmp_path: Path) -> None:
+    environment = {"MODEL_ACCESS": "abcdefgh12"}
+    store = PayloadStore(tmp_path, "acme", environment=environment, secret_names=["MODEL_ACCESS"])
+    store.append("call-1", 1, "text_raw", 1, b"it is abcdefgh12", action="allow")
+    store.close()
+    assert store.read("call-1").entries[0].data == b"it is [secret]"
+
+
 def test_a_successor_writes_files_of_its_own(tmp_path: Path) -> None:
     first, second = store_at(tmp_path), store_at(tmp_path)
     first.append("call-1", 1, "text_raw", 1, b"one", action="allow")
