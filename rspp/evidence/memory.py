@@ -32,6 +32,11 @@ class MemoryRecorder:
         self.payloads: list[tuple[str, int, int, bytes]] = []
         self._decoder = StintDecoder({})
 
+    @property
+    def payload_failure(self) -> str:
+        """Memory fails no payload."""
+        return ""
+
     def begin(self, header: dict[str, object]) -> None:
         """Take the header of a stint."""
         self.headers.append(header)

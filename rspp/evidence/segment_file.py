@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from rspp._kernel import SEGMENT_MAGIC, SegmentChain, scan_segment
@@ -40,7 +39,7 @@ class SegmentWriter:
 
     def __init__(self, folder: Path, header: dict[str, Any], first: dict[str, Any]) -> None:
         self.folder = folder
-        self.stint = secrets.token_hex(8)
+        self.stint = str(header["stint"])
         self.path: Path | None = None
         self.dirty = False
         """Whether blocks were written since the last ``sync``."""
@@ -121,7 +120,6 @@ class SegmentWriter:
         body = {
             "format": FORMAT,
             **self._header,
-            "stint": self.stint,
             "segment": self._number + 1,
             "previous": self._previous,
             **(self._first if self._number == 0 else {}),

@@ -7,6 +7,7 @@ recording says where it is missing.
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections import deque
@@ -198,7 +199,8 @@ class SessionRecorder:
             action: what the level does with that class.
             details: small facts about it.
         """
-        told = Payload(payload_class, turn, at_us, details, action)
+        about = {**details, "stint": self._header["stint"]}
+        told = Payload(payload_class, turn, at_us, about, action)
         self._writer.put(self._stint, _Block(data, [], payload=told))
 
     def close(self, timeout: float = 2.0) -> bool:
@@ -293,6 +295,7 @@ class EvidenceWriter:
         header = {
             "tenant": self.tenant,
             "session_id": session_id,
+            "stint": secrets.token_hex(8),
             "epoch": epoch,
             "resumed": resumed,
             "level": level,

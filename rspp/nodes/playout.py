@@ -38,6 +38,8 @@ class PlayoutNode:
         on_first_frame: called with the turn when its first frame has left.
         on_drained: called with the turn when its last frame has left.
         on_lease_expired: called when the gate found the lease expired.
+        on_sound: called with the turn and each frame that passed the gate.
+        on_cleared: called with the samples that were taken back before they were played.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class PlayoutNode:
         on_first_frame: Callable[[int], None],
         on_drained: Callable[[int], None],
         on_lease_expired: Callable[[], None],
+        on_sound: Callable[[int, Pcm], None],
+        on_cleared: Callable[[int], None],
     ) -> None:
         self._kernel = kernel
         self._clock = clock
@@ -56,6 +60,8 @@ class PlayoutNode:
         self._on_first_frame = on_first_frame
         self._on_drained = on_drained
         self._on_lease_expired = on_lease_expired
+        self._on_sound = on_sound
+        self._on_cleared = on_cleared
         self.edge = edge
         self._room = asyncio.Event()
         self._work = asyncio.Event()
@@ -121,6 +127,7 @@ class PlayoutNode:
             self._tail.clear()
             self._tail.append(sent[: len(sent) - cleared])
             self.sent -= cleared
+            self._on_cleared(cleared)
 
     def resume(self) -> None:
         """Go on after a hold."""
@@ -136,6 +143,7 @@ class PlayoutNode:
         self._front = _EMPTY
         self._room.set()
         self.sent -= cleared
+        self._on_cleared(cleared)
         return self.sent
 
     async def run(self) -> None:
@@ -157,6 +165,7 @@ class PlayoutNode:
             if verdict == PASS:
                 self.sent += len(frame)
                 self._tail.append(frame)
+                self._on_sound(self._turn, frame)
                 if self._sequence == 1:
                     self._on_first_frame(self._turn)
                 await self._transport.write(frame)

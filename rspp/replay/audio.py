@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from rspp.contracts.envelope import PayloadClass
     from rspp.evidence.reader import Stint
 
 JITTER_US = 60_000
@@ -70,7 +71,8 @@ def read_audio(folder: Path, stints: Sequence[Stint], *, stint: str = "") -> Cal
     origins = _origins([one for one in stints if not stint or one.header["stint"] == stint])
     pieces: dict[str, list[Piece]] = {"caller": [], "agent": []}
     store = PayloadStore(folder.parent.parent, folder.parent.name)
-    reading = store.read(folder.name, classes=("audio_raw",))
+    sound: tuple[PayloadClass, ...] = ("audio_raw",)
+    reading = store.read(folder.name, classes=sound)
     for entry in reading.entries:
         details: Mapping[str, Any] = entry.details
         if entry.action != "allow" or details.get("stint") not in origins:

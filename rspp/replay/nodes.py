@@ -8,6 +8,7 @@ import msgspec
 
 from rspp import _kernel
 from rspp.contracts.errors import EvidenceError
+from rspp.evidence.memory import MemoryRecorder
 from rspp.pipeline.spec import PipelineSpec
 from rspp.replay.audio import read_audio
 from rspp.replay.recorded_call import read_call
@@ -17,12 +18,8 @@ from rspp.session.virtual_time import run_virtual
 from rspp.transports.loopback import INPUT_TICK_SAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rspp.contracts.media import Pcm
     from rspp.evidence.reader import Recording, Stint
-    from rspp.pipeline.profile import RecordingLevel
-    from rspp.replay.inputs import Record
     from rspp.replay.trace import Trace
 
 
@@ -53,39 +50,6 @@ class RecordedCaller:
         """Nothing to show."""
 
 
-class _Memory:
-    """A recorder that keeps everything in memory."""
-
-    level: RecordingLevel = "L0"
-
-    def __init__(self) -> None:
-        self.header: dict[str, object] = {}
-        self.blocks: list[bytes] = []
-
-    def begin(self, header: dict[str, object]) -> None:
-        """Keep the header."""
-        self.header = {**header, "behaviours": list(_kernel.BEHAVIOURS)}
-
-    def write(self, block: bytes, records: list[bytes], *, durable: bool = False) -> None:
-        """Keep the kernel's records."""
-        if block:
-            self.blocks.append(block)
-
-    def records(self) -> Iterator[Record]:
-        """The kernel's records, in order."""
-        decoder = _kernel.RecordDecoder(
-            session_id=str(self.header["session_id"]),
-            pipeline_version=str(self.header["pipeline_version"]),
-            created_us=int(str(self.header["created_us"])),
-            created_wall_ms=int(str(self.header["created_wall_ms"])),
-        )
-        for block in self.blocks:
-            yield from map(msgspec.json.decode, decoder.decode(block))
-
-    def payload(self, payload_class: str, turn: int, at_us: int, data: bytes, **details: object) -> None:
-        """Never called at this level."""
-
-
 def hear_again(recording: Recording, stint: Stint) -> Trace:
     """Let the pipeline of a stint hear its recorded audio once more.
 
@@ -100,11 +64,12 @@ def hear_again(recording: Recording, stint: Stint) -> Trace:
             hint="Use --mode playback_recorded_provider_outputs.",
         )
     audio = read_audio(recording.path, recording.stints, stint=str(stint.header["stint"]))
-    memory = _Memory()
+    memory = MemoryRecorder()
     run_virtual(
         loopback_call(RecordedCaller(audio.caller), spec, session_id=recording.session_id, recorder=memory)
     )
-    trace = read_call(memory.header, list(memory.records())).trace
-    later_us = int(stint.header["created_us"]) - int(str(memory.header["created_us"]))
+    header = memory.headers[0] | {"behaviours": list(_kernel.BEHAVIOURS)}
+    trace = read_call(header, memory.records).trace
+    later_us = int(stint.header["created_us"]) - int(header["created_us"])
     trace.shift(later_us)
     return trace

@@ -14,6 +14,8 @@ import structlog
 
 from rspp.authority.store import TTL_MS, Lease, LeaseHeld
 from rspp.contracts.errors import AuthorityError, TransportError
+from rspp.evidence.levels import RecordingLevel
+from rspp.pipeline.normalise import recording_level
 from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.session.session import Session
 from rspp.telemetry.recorder import TelemetryRecorder
@@ -146,7 +148,7 @@ async def hold_call(
         spec = plan.recording.applied(spec, clock.wall_clock_ms())
     kept: SessionRecorder | None = None
     if evidence is not None:
-        kept = evidence.open(plan.session_id, epoch=lease.epoch, resumed=resumed)
+        kept = evidence.open(plan.session_id, epoch=lease.epoch, resumed=resumed, level=recording_level(spec))
     async with AsyncExitStack() as closing:
         recorder: Recorder | None = kept
         if kept is not None:
@@ -167,6 +169,7 @@ async def hold_call(
             clock=clock,
             offloader=offloader,
             recorder=recorder,
+            recording_level=RecordingLevel.of(spec, wall_ms=clock.wall_clock_ms(), override=plan.recording),
             resumed=resumed,
         )
         log.info("call begins", session=plan.session_id, room=plan.room, identity=identity, resumed=resumed)

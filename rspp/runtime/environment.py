@@ -123,9 +123,11 @@ def open_evidence(plan: EvidencePlan) -> Iterator[EvidenceWriter | None]:
     if plan.folder is None:
         yield None
         return
+    from rspp.evidence.payloads import PayloadStore
     from rspp.evidence.writer import EvidenceWriter
 
-    with EvidenceWriter(plan.folder, plan.tenant, fsync=plan.fsync) as writer:
+    payloads = PayloadStore(plan.folder, plan.tenant)
+    with EvidenceWriter(plan.folder, plan.tenant, fsync=plan.fsync, payloads=payloads) as writer:
         yield writer
 
 

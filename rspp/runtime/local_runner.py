@@ -14,9 +14,11 @@ from cyclopts import App, Parameter
 
 from rspp import _kernel
 from rspp.evidence.export import write_lines
+from rspp.evidence.payloads import PayloadStore
 from rspp.evidence.reader import open_recording
 from rspp.evidence.writer import EvidenceWriter
 from rspp.pipeline.loader import load_pipeline
+from rspp.pipeline.normalise import recording_level
 from rspp.pipeline.spec import OpenAiEndpoint, PipelineSpec
 from rspp.runtime.environment import EvidencePlan, session_of_room, tenant_name
 from rspp.runtime.logs import set_up_logs
@@ -107,8 +109,9 @@ def _recorded(
     with ExitStack() as stack:
         folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rspp-")))
         session_id = session_of(source)
-        with EvidenceWriter(folder, plan.tenant, fsync=plan.fsync) as writer:
-            recorder = writer.open(session_id, epoch=1)
+        payloads = PayloadStore(folder, plan.tenant)
+        with EvidenceWriter(folder, plan.tenant, fsync=plan.fsync, payloads=payloads) as writer:
+            recorder = writer.open(session_id, epoch=1, level=recording_level(spec))
             transcripts = run_files(source, target, spec, recorder)
             if not recorder.close():
                 log.error("records are missing from the recording", records=recorder.dropped)

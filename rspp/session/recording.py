@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from rspp import _kernel
-from rspp.evidence.redaction import PAYLOAD_CLASSES, decisions
 from rspp.nodes.edge import pressure_of
 from rspp.pipeline.normalise import pipeline_version, with_defaults
+from rspp.session.capture import PayloadCapture
 
 if TYPE_CHECKING:
     from rspp._kernel import EdgeBuffer, SessionKernel
     from rspp.contracts.envelope import PayloadClass
     from rspp.contracts.ports import Clock
+    from rspp.evidence.levels import RecordingLevel
     from rspp.evidence.redaction import Action
-    from rspp.pipeline.profile import RecordingLevel
+    from rspp.pipeline.profile import RecordingLevel as Level
     from rspp.pipeline.spec import PipelineSpec
 
 DRAIN_INTERVAL_S = 0.5
@@ -38,8 +39,13 @@ class Recorder(Protocol):
     """Where the evidence of one session goes; never waits."""
 
     @property
-    def level(self) -> RecordingLevel:
+    def level(self) -> Level:
         """Recording level."""
+        ...
+
+    @property
+    def payload_failure(self) -> str:
+        """Why a payload could not be kept; empty while all could."""
         ...
 
     def begin(self, header: dict[str, object]) -> None:
@@ -82,6 +88,7 @@ class SessionRecording:
         presenter: the edge of what front ends are shown.
         settings: keyword arguments that the kernel was made with: policy, plan and providers.
         recorder: takes the evidence; none discards it.
+        level: recording level of the call.
     """
 
     def __init__(
@@ -95,6 +102,7 @@ class SessionRecording:
         presenter: EdgeBuffer[Any],
         settings: dict[str, Any],
         recorder: Recorder | None,
+        level: RecordingLevel,
     ) -> None:
         self._session_id = session_id
         self._spec = spec
@@ -104,6 +112,9 @@ class SessionRecording:
         self._presenter = presenter
         self._settings = settings
         self._recorder = recorder
+        self._level = level
+        self.capture = PayloadCapture(level, recorder) if recorder is not None else None
+        """Takes what was said and heard; none when nothing is recorded."""
         self._shell_records: list[bytes] = []
         self._durable = False
         self._pressure: dict[str, Any] = {}
@@ -138,9 +149,7 @@ class SessionRecording:
                 "kernel": _kernel.VERSION,
                 "settings": self._settings,
                 "spec": msgspec.to_builtins(with_defaults(self._spec)),
-                "redaction": msgspec.to_builtins(
-                    decisions(PAYLOAD_CLASSES, self._recorder.level, allow=self._spec.recording.allow)
-                ),
+                "redaction": msgspec.to_builtins(self._level.decided()),
             }
         )
 
@@ -158,12 +167,26 @@ class SessionRecording:
         """Record a latency of ``turn``, 0 for none, in microseconds."""
         self._record(kind="latency", turn=turn, name=name, value_us=value_us)
 
-    def transcript(self, party: str, turn: int, text: str) -> None:
-        """Record what ``caller`` or ``agent`` said in ``turn``; the words only where the pipeline allows."""
-        shown = text if self._spec.recording.transcripts else ""
+    def transcript(self, party: str, turn: int, text: str, **details: object) -> None:
+        """Record that ``caller`` or ``agent`` said something in ``turn``; the words are a payload.
+
+        Args:
+            party: who.
+            turn: the turn, 0 for none.
+            text: the words.
+            details: further facts, such as how much speech there was.
+        """
         self._record(
-            kind="transcript", party=party, turn=turn, text=shown, words=len(text.split()), final=True
+            kind="transcript",
+            party=party,
+            turn=turn,
+            text="",
+            words=len(text.split()),
+            final=True,
+            **details,
         )
+        if self.capture is not None:
+            self.capture.text(party, turn, self._clock.now_us(), text, final=True)
 
     def _edges(self) -> None:
         """Record what the edges decided; of the speech edge also what waits on it, when that changed."""
@@ -177,10 +200,23 @@ class SessionRecording:
 
     def _drain(self) -> None:
         records = self._kernel.drain_evidence(DRAIN_LIMIT)
-        if self._recorder is not None:
+        if self._recorder is not None and self.capture is not None:
+            self.capture.flush()
+            self._lower()
             self._recorder.write(b"", records + self._shell_records, durable=self._durable)
             self._durable = False
         self._shell_records = []
+
+    def _lower(self) -> None:
+        """Go down a level when it is time, and say so."""
+        assert self.capture is not None
+        assert self._recorder is not None
+        failing = bool(self._recorder.payload_failure)
+        step = self.capture.lower(self._clock.wall_clock_ms(), failing=failing)
+        if step is not None:
+            self._record(
+                kind="recording_level", before=step.from_level, after=step.to_level, reason=step.reason
+            )
 
     def _record(self, **fields: object) -> None:
         if self._recorder is not None:

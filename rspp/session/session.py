@@ -29,6 +29,7 @@ from rspp.contracts.ports import (
     Synthesizer,
     Transport,
 )
+from rspp.evidence.levels import RecordingLevel
 from rspp.nodes.edge import edge_buffer
 from rspp.nodes.invocation import Call, Candidates, Invocation
 from rspp.nodes.playout import PlayoutNode
@@ -81,6 +82,7 @@ class _Turn:
     opened_us: int
     task: asyncio.Task[None] | None = None
     action: str = ""
+    generated_whole: bool = False
 
 
 class Session:
@@ -96,6 +98,7 @@ class Session:
         clock: the kernel's time.
         offloader: for blocking work.
         recorder: takes the evidence; none discards it.
+        recording_level: how much of the call is recorded; what the pipeline says when left out.
         resumed: the session takes over a call that another runtime held.
         admission: quotas that the sessions of the runtime share; none gives the session its own.
         tenant: whose share of those quotas counts when the profile says so.
@@ -113,6 +116,7 @@ class Session:
         clock: Clock,
         offloader: Offloader,
         recorder: Recorder | None = None,
+        recording_level: RecordingLevel | None = None,
         resumed: bool = False,
         admission: Admission | None = None,
         tenant: str = DEFAULT_TENANT,
@@ -161,6 +165,8 @@ class Session:
             self._first_frame,
             self._drained,
             self._lease_expired,
+            self._sound_left,
+            self._sound_cleared,
         )
         self._presenter = Presenter(transport, edge_buffer(graph.edge("turn", "presenter")), clock)
         self._asking = (self.kernel, self._playout.edge, self._presenter.edge)
@@ -196,7 +202,9 @@ class Session:
             presenter=self._presenter.edge,
             settings=settings,
             recorder=recorder,
+            level=recording_level or RecordingLevel.of(spec, wall_ms=self._created_wall_ms),
         )
+        self._capture = self._recording.capture
 
     # ------------------------------------------------------------------ life
 
@@ -282,6 +290,9 @@ class Session:
         """Caller's audio at 16 kHz."""
         if self._ended.is_set():
             return
+        if self._capture is not None:
+            turn = self._turn.number if self._turn is not None else 0
+            self._capture.caller_sound(turn, self._clock.now_us(), pcm)
         if self._recognition.utterance:
             self._recognition.feed(pcm)
         self._recent = np.concatenate((self._recent, pcm))[-LEAD_IN_SAMPLES:]
@@ -333,6 +344,8 @@ class Session:
     def _transcript(self, utterance: int, revision: int, hypothesis: Hypothesis, *, probe: bool) -> None:
         if hypothesis.text or probe:
             self._hypothesis = hypothesis
+        if self._capture is not None:
+            self._capture.text("caller", 0, self._clock.now_us(), hypothesis.text, final=False)
         self._perform(
             self.kernel.transcript(
                 self._step_time(),
@@ -356,6 +369,14 @@ class Session:
         if self._turn is not None and self._turn.number == turn:
             self._recording.latency("turn_open_to_first_output", turn, now - self._turn.opened_us)
         self._perform(self.kernel.playback(now, turn, "started", 0))
+
+    def _sound_left(self, turn: int, pcm: Pcm) -> None:
+        if self._capture is not None:
+            self._capture.agent_sound(turn, self._clock.now_us(), pcm)
+
+    def _sound_cleared(self, samples: int) -> None:
+        if self._capture is not None:
+            self._capture.agent_cleared(samples)
 
     def _drained(self, turn: int) -> None:
         self._perform(self.kernel.generation_finished(self._step_time(), turn))
@@ -502,6 +523,7 @@ class Session:
                 self,
                 act,
             )
+            turn.generated_whole = self._turn is turn
         except ProviderError as error:
             log.warning("provider failed", turn=turn.number, error=error.message, reason=error.reason)
             self._failed(turn, error.reason)
@@ -585,7 +607,10 @@ class Session:
     def _finish_history(self, turn: _Turn, samples: int) -> None:
         text = turn.spoken.heard(samples)
         self._remember("assistant", text)
-        self._recording.transcript("agent", turn.number, text)
+        spoken = turn.spoken
+        self._recording.transcript(
+            "agent", turn.number, text, generated=spoken.generated, whole=turn.generated_whole
+        )
         self._presenter.transcript(f"turn-{turn.number}", text, caller=False, final=True)
 
     async def _prepare_notice(self) -> None:

@@ -60,6 +60,11 @@ class TelemetryRecorder:
         """Recording level of the recorder; without one nothing but the baseline is wanted."""
         return self._recorder.level if self._recorder is not None else "L0"
 
+    @property
+    def payload_failure(self) -> str:
+        """Why the recorder could not keep a payload; empty while it could."""
+        return self._recorder.payload_failure if self._recorder is not None else ""
+
     def begin(self, header: dict[str, object]) -> None:
         """The session begins."""
         if self._recorder is not None:

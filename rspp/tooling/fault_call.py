@@ -74,6 +74,11 @@ class BothRecorders:
         """Recording level."""
         return self._second.level
 
+    @property
+    def payload_failure(self) -> str:
+        """Why the second could not keep a payload."""
+        return self._second.payload_failure
+
     def begin(self, header: dict[str, object]) -> None:
         """Begin both."""
         self._first.begin(dict(header))

@@ -1,0 +1,120 @@
+"""What was said and heard, handed to the recorder as far as the recording level wants it.
+
+At the default level nothing is wanted and nothing is gathered. Sound is gathered for a flush and handed
+over in one piece; what a hold takes back is told with the piece that follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rspp.contracts.media import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Pcm
+
+if TYPE_CHECKING:
+    from rspp.contracts.envelope import PayloadClass
+    from rspp.evidence.levels import Downgrade, RecordingLevel
+    from rspp.session.recording import Recorder
+
+PARTIAL_INTERVAL_US = 500_000
+"""At most two hypotheses a second are kept: L1 asks for a sample of them."""
+PIECE_GAP_US = 60_000
+"""Sound that comes later than this after what was gathered begins a piece of its own."""
+
+
+@dataclass(slots=True)
+class _Piece:
+    turn: int
+    at_us: int
+    cleared: int = 0
+    samples: int = 0
+    frames: list[bytes] = field(default_factory=list)
+
+
+class PayloadCapture:
+    """Gathers the payloads of one session.
+
+    Args:
+        level: the session's recording level.
+        recorder: takes them; never waits.
+    """
+
+    def __init__(self, level: RecordingLevel, recorder: Recorder) -> None:
+        self._level = level
+        self._recorder = recorder
+        self._partial_us = 0
+        self._caller: _Piece | None = None
+        self._agent: _Piece | None = None
+        self._cleared = 0
+
+    @property
+    def wants_sound(self) -> bool:
+        """Whether anything of the sound is kept."""
+        return self._level.wants("audio_raw")
+
+    def caller_sound(self, turn: int, at_us: int, pcm: Pcm) -> None:
+        """The caller was heard: int16 at 16 kHz."""
+        if self.wants_sound:
+            self._caller = self._gather("caller", INPUT_RATE_HZ, self._caller, turn, at_us, pcm)
+
+    def agent_sound(self, turn: int, at_us: int, pcm: Pcm) -> None:
+        """A frame of the agent's voice passed the gate: int16 at 24 kHz."""
+        if self.wants_sound:
+            self._agent = self._gather("agent", OUTPUT_RATE_HZ, self._agent, turn, at_us, pcm)
+
+    def agent_cleared(self, samples: int) -> None:
+        """The last samples that passed were taken back before they were played."""
+        if samples and self.wants_sound:
+            self._hand_over("agent", OUTPUT_RATE_HZ, self._agent)
+            self._agent = None
+            self._cleared += samples
+
+    def text(self, party: str, turn: int, at_us: int, text: str, *, final: bool) -> None:
+        """Words of a party; of what is not final a sample is kept."""
+        if not text or not self._level.wants("text_raw"):
+            return
+        if not final:
+            if at_us - self._partial_us < PARTIAL_INTERVAL_US:
+                return
+            self._partial_us = at_us
+        self._keep("text_raw", turn, at_us, text.encode(), party=party, final=final)
+
+    def flush(self) -> None:
+        """Hand over what was gathered."""
+        self._hand_over("caller", INPUT_RATE_HZ, self._caller)
+        self._hand_over("agent", OUTPUT_RATE_HZ, self._agent)
+        self._caller = self._agent = None
+
+    def lower(self, wall_ms: int, *, failing: bool) -> Downgrade | None:
+        """Go down a level when its time is over or payloads cannot be kept; returns the step, if any."""
+        if failing:
+            return self._level.lower("L0", "payload_store_unavailable", wall_ms)
+        return self._level.tick(wall_ms)
+
+    def _gather(
+        self, party: str, rate_hz: int, piece: _Piece | None, turn: int, at_us: int, pcm: Pcm
+    ) -> _Piece:
+        if piece is not None:
+            expected_us = piece.at_us + piece.samples * 1_000_000 // rate_hz
+            if piece.turn != turn or at_us - expected_us > PIECE_GAP_US:
+                self._hand_over(party, rate_hz, piece)
+                piece = None
+        if piece is None:
+            piece = _Piece(turn, at_us)
+            if party == "agent":
+                piece.cleared, self._cleared = self._cleared, 0
+        piece.frames.append(pcm.tobytes())
+        piece.samples += len(pcm)
+        return piece
+
+    def _hand_over(self, party: str, rate_hz: int, piece: _Piece | None) -> None:
+        if piece is not None:
+            sound = b"".join(piece.frames)
+            details = {"party": party, "rate": rate_hz, "cleared": piece.cleared}
+            self._keep("audio_raw", piece.turn, piece.at_us, sound, **details)
+
+    def _keep(
+        self, payload_class: PayloadClass, turn: int, at_us: int, data: bytes, **details: object
+    ) -> None:
+        action = self._level.action(payload_class)
+        self._recorder.payload(payload_class, turn, at_us, data, action=action, **details)
