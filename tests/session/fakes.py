@@ -191,10 +191,14 @@ class FakeWorld:
         self.timeline = FakeRecorder()
         self.session: Session | None = None
 
+    @property
+    def spec(self) -> PipelineSpec:
+        """The call's pipeline."""
+        rules = {"provider": "rules", "rules": [{"hear": "unused", "say": "unused"}]}
+        return msgspec.convert({"name": "fake", "llm": rules, **self.settings}, PipelineSpec)
+
     def hold(self) -> Session:
         """Hold the call in virtual time and return the ended session."""
-        rules = {"provider": "rules", "rules": [{"hear": "unused", "say": "unused"}]}
-        spec = msgspec.convert({"name": "fake", "llm": rules, **self.settings}, PipelineSpec)
         providers = Providers(
             vad=FakeDetector(),
             recognition=self.recognition,
@@ -212,7 +216,7 @@ class FakeWorld:
         return run_virtual(
             loopback_call(
                 self.caller,
-                spec,
+                self.spec,
                 session_id="fake",
                 recorder=self.timeline,
                 providers=providers,
