@@ -25,6 +25,7 @@ from rspp.transports.livekit_access import agent_identity, mint_token
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rspp._kernel import Admission
     from rspp.authority.store import LeaseStore
     from rspp.contracts.ports import Clock, Offloader
     from rspp.evidence.levels import RecordingOverride
@@ -109,6 +110,7 @@ async def hold_call(
     stopping: Stopping,
     evidence: EvidenceWriter | None = None,
     telemetry: TelemetrySink | None = None,
+    admission: Admission | None = None,
 ) -> str:
     """Hold one call under a lease until it ends; the providers are closed and the lease given back.
 
@@ -123,6 +125,7 @@ async def hold_call(
         stopping: asks the call to end.
         evidence: records the call; none keeps nothing.
         telemetry: sees the evidence as well.
+        admission: quotas that it shares with other calls of the process; none gives it its own.
 
     Returns:
         Why it ended, such as ``caller_left``, ``hang_up`` or ``drained``.
@@ -171,6 +174,8 @@ async def hold_call(
             recorder=recorder,
             recording_level=RecordingLevel.of(spec, wall_ms=clock.wall_clock_ms(), override=plan.recording),
             resumed=resumed,
+            admission=admission,
+            tenant=plan.tenant,
         )
         log.info("call begins", session=plan.session_id, room=plan.room, identity=identity, resumed=resumed)
         stop = asyncio.create_task(_stop_when_asked(session, stopping), name="stop-call")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rspp.contracts.errors import RsppError
+from rspp.pipeline.normalise import profile_of
+from rspp.pipeline.quotas import admission_of
 from rspp.providers.registry import open_providers
 from rspp.runtime.call import CallPlan, hold_call, take_lease
 from rspp.runtime.environment import DEFAULT_TENANT
@@ -74,6 +76,7 @@ class Calls:
         self._clock = clock
         self._evidence = evidence
         self._tenant = tenant
+        self._admission = admission_of(profile_of(spec))
         self._recording = recording
         self._max_calls = max_calls
         self._telemetry = telemetry
@@ -204,6 +207,7 @@ class Calls:
                 stopping=stopping,
                 evidence=self._evidence,
                 telemetry=self._telemetry,
+                admission=self._admission,
             )
         finally:
             offloader.close()

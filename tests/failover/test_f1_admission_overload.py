@@ -145,3 +145,15 @@ def test_f1_a_call_with_room_says_nothing_of_admission_and_returns_every_place()
     assert not any(record.get("name") == "admission" for record in call.records)
     assert call.ending(1) == ["commit", "close"]
     assert admission.keys == 0
+
+
+def test_f1_a_tenant_has_one_share_for_all_its_calls() -> None:
+    profile = {"name": "shared", "admission": {"fairness_key": "tenant", "turn_start": {"places": 1}}}
+    settings = {"profile": "shared", "profiles": {"shared": profile}}
+    admission = quotas(turn_start=(2, 1, 2))
+    assert admission.ask(0, "turn_start", "DataLane", "default").admitted
+    steps = (*ASK, {"do": "pause", "ms": 4_000}, {"do": "hang_up"})
+    call = FaultCall(steps, settings=settings, admission=admission).hold()
+    assert refused_before_open(call.records)
+    first = told(call, "turn_start")[0]
+    assert (first["fairness_key"], first["key_in_use"], first["in_use"]) == ("default", 1, 1)
