@@ -375,6 +375,26 @@ class SessionKernel:
         Raises:
             ValueError: ``key`` is empty.
         """
+    def admission(
+        self,
+        now_us: int,
+        *,
+        point: str,
+        outcome: str,
+        reason: str,
+        snapshot: str,
+        fairness_key: str,
+        in_use: int,
+        places: int,
+        key_in_use: int,
+        key_share: int,
+        claim_us: int,
+    ) -> None:
+        """Take what admission said at a point in a recorded call; a live one is told by ``admit_by``.
+
+        Raises:
+            ValueError: a name is unknown.
+        """
     def leave_admission(self) -> None:
         """Give back every place and ask for none any more."""
     def lease(self, now_us: int, epoch: int, deadline_us: int) -> Sequence[Effect]:

@@ -262,10 +262,12 @@ class SqliteLeaseStore:
         ).fetchone()
         if row is None or row[0] != lease.epoch or not secrets.compare_digest(row[1], lease.token):
             taker = "nobody" if row is None else f"{row[2]} (epoch {row[0]})"
-            raise LeaseLostError(
+            error = LeaseLostError(
                 f"session {lease.session_id}: the lease of epoch {lease.epoch} now belongs to {taker}",
                 hint="leave the room; another runtime speaks for this session",
             )
+            error.epoch = 0 if row is None or row[0] <= lease.epoch else row[0]
+            raise error
         return int(row[4]), bool(row[5]), row[3] == self._boot_id
 
     def _transact(self, work: Callable[[sqlite3.Connection], T], *, write: bool = True) -> T:

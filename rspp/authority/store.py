@@ -88,9 +88,13 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeaseLostError(AuthorityError):
-    """The lease is not this holder's any more; no retry will help."""
+    """The lease is not this holder's any more; no retry will help.
+
+    ``epoch`` is that of the holder who has it now, 0 when nobody has or it is not known.
+    """
 
     reason = "lease_deauthorized"
+    epoch = 0
 
 
 class LeaseExpiredError(LeaseLostError):

@@ -63,6 +63,12 @@ class LeaseWatcher:
         self._renewal: asyncio.Task[Lease] | None = None
         self._over = asyncio.Event()
         self._lost = False
+        self._successor_epoch = 0
+
+    @property
+    def successor_epoch(self) -> int:
+        """Epoch of the holder that the lease was lost to, 0 when there is none or it is not known."""
+        return self._successor_epoch
 
     @property
     def lease(self) -> Lease:
@@ -129,6 +135,7 @@ class LeaseWatcher:
             renewed = renewal.result()
         except LeaseLostError as error:
             log.warning("the lease is lost", session=lease.session_id, error=error.message)
+            self._successor_epoch = error.epoch
             self._lose(error.reason)
             return started_us
         except AuthorityError as error:

@@ -73,6 +73,7 @@ class RecognitionNode:
         self._fed = 0
         self._begun = False
         self._utterance = 0
+        self._ended = 0
         self._revision = 0
         self._probe_at = -1
         self._wake = asyncio.Event()
@@ -91,6 +92,7 @@ class RecognitionNode:
     def start(self, utterance: int, lead_in: Pcm) -> None:
         """An utterance begins; ``lead_in`` is the audio just before and up to now."""
         self._utterance, self._revision = utterance, 0
+        self._ended = 0
         self._length = self._fed = 0
         self._begun, self._probe_at = False, -1
         self.feed(lead_in)
@@ -121,7 +123,8 @@ class RecognitionNode:
     def end(self, utterance: int) -> None:
         """The utterance is over."""
         if utterance == self._utterance:
-            self._utterance = 0
+            # An answer that is still awaited may come late; whether it counts is not decided here.
+            self._utterance, self._ended = 0, utterance
 
     async def run(self) -> None:
         """Recognise until cancelled."""
@@ -182,7 +185,7 @@ class RecognitionNode:
         return task.result()
 
     def _report(self, utterance: int, revision: int, hypothesis: Hypothesis, *, probe: bool) -> None:
-        if utterance == self._utterance and revision == self._revision:
+        if utterance in (self._utterance, self._ended) and revision == self._revision:
             self._on_transcript(utterance, revision, hypothesis, probe=probe)
 
     def _settle(self, utterance: int, revision: int) -> None:

@@ -213,6 +213,12 @@ def _times(spec: PipelineSpec, finder: _Finder) -> None:
         strict=True,
         why="a burst cannot be a cough and an interruption at once",
     )
+    if (turn.late_event == "remap") != (turn.late_grace_ms > 0):
+        finder.add(
+            "turn.late_grace_ms",
+            f"{turn.late_grace_ms} does not go with late_event: {turn.late_event}",
+            "remap needs some milliseconds of grace; the others have none",
+        )
     finder.order(
         ("interruption.release_ms", cut.release_ms),
         ("turn.incomplete_wait_ms", turn.incomplete_wait_ms),

@@ -151,12 +151,20 @@ class TurnSection(Strict, frozen=True, kw_only=True):
         incomplete_wait_ms: longest silence that is waited for after one that is not.
         probe_ms: silence after which the recogniser is asked for its whole hypothesis.
         max_utterance_ms: longest utterance; a longer one is answered as far as it was heard.
+        overlap: what becomes of a chat text that arrives while the agent answers: ``preempt`` answers it at
+            once, ``queue`` after that, ``defer`` not by itself but with what the caller says next.
+        late_event: what becomes of words that are recognised only after their utterance has ended:
+            ``drop``, ``diagnostics`` also records how late they were, ``remap`` answers them.
+        late_grace_ms: how long after its end an unanswered utterance may still be answered by ``remap``.
     """
 
     complete_wait_ms: Milliseconds = 160
     incomplete_wait_ms: Milliseconds = 1500
     probe_ms: Milliseconds = 90
     max_utterance_ms: Milliseconds = 30_000
+    overlap: Literal["preempt", "queue", "defer"] = "preempt"
+    late_event: Literal["drop", "remap", "diagnostics"] = "drop"
+    late_grace_ms: Annotated[int, Meta(ge=0, le=600_000)] = 0
 
 
 class InterruptionSection(Strict, frozen=True, kw_only=True):

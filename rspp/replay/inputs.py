@@ -79,6 +79,12 @@ def _ingress(kernel: _kernel.SessionKernel, record: Record) -> Effects:
     return ()
 
 
+def _admission(kernel: _kernel.SessionKernel, record: Record) -> Effects:
+    said = ("point", "outcome", "reason", "snapshot", "fairness_key", "in_use", "places", "key_in_use")
+    kernel.admission(record["at_us"], **{name: record[name] for name in (*said, "key_share", "claim_us")})
+    return ()
+
+
 ENVIRONMENT: dict[str, Callable[[_kernel.SessionKernel, Record], Effects]] = {
     "lease": _lease,
     "lease_lost": lambda kernel, record: kernel.lease_lost(record["at_us"], record["reason"]),
@@ -93,6 +99,7 @@ ENVIRONMENT: dict[str, Callable[[_kernel.SessionKernel, Record], Effects]] = {
     "routing_view": lambda kernel, record: kernel.routing_view(record["at_us"], record["epoch"]),
     "migration": lambda kernel, record: kernel.migration(record["at_us"], record["step"], record["epoch"]),
     "ingress": _ingress,
+    "admission": _admission,
 }
 """Inputs that come from the world: they do not depend on what the kernel decided before."""
 

@@ -181,7 +181,7 @@ class Session:
         self._history: list[Message] = []
         self._texts: dict[int, str] = {}
         self._next_text = 0
-        self._refused_utterance = 0
+        self._refused_utterance = self._shown_utterance = 0
         self._started = False
         self._hypothesis = Hypothesis(text="")
         self._recognition_failed = False
@@ -218,6 +218,8 @@ class Session:
         tasks: list[asyncio.Task[None]] = []
         try:
             self._perform(self.kernel.lease(self._clock.now_us(), self._lease.epoch, self._lease.deadline_us))
+            if self._resumed:
+                self._migrate("rotated", "started")
             tasks = [
                 asyncio.create_task(self._watcher.run(), name="lease"),
                 asyncio.create_task(self._recording.run(), name="evidence"),
@@ -254,6 +256,11 @@ class Session:
                     return
         finally:
             ended.cancel()
+
+    def _migrate(self, *steps: str) -> None:
+        """Record the steps by which a call that another runtime held comes here."""
+        for step in steps:
+            self._perform(self.kernel.migration(self._clock.now_us(), step, self._lease.epoch))
 
     def drain(self) -> None:
         """Leave once the running turn is over, or now when none is."""
@@ -326,6 +333,9 @@ class Session:
     def _start(self) -> None:
         """Begin the conversation; texts that came before it are answered now."""
         self._started = True
+        if self._resumed:
+            # Routing, history and hot state begin anew here: nothing of the old placement is carried over.
+            self._migrate("reattached", "finished")
         self._perform(self.kernel.start(self._clock.now_us(), self._resumed))
         for reference in sorted(self._texts):
             self._perform(self.kernel.text_message(self._step_time(), reference))
@@ -388,6 +398,11 @@ class Session:
         self._perform(self.kernel.lease(self._clock.now_us(), lease.epoch, lease.deadline_us))
 
     def _lost(self, reason: str) -> None:
+        successor = self._watcher.successor_epoch
+        if successor:
+            # The store says who speaks now: the old placement drains as its side of the migration.
+            for step in ("rotated", "started"):
+                self._perform(self.kernel.migration(self._step_time(), step, successor))
         self._perform(self.kernel.lease_lost(self._step_time(), reason))
 
     def segment_started(self, turn: int, text: str) -> None:
@@ -486,6 +501,8 @@ class Session:
             self._providers.responders, lambda: Invocation(self.kernel, self._clock, turn.number, "llm")
         )
         if opened.intent == "utterance":
+            if opened.reference != self._shown_utterance:
+                self._show_caller(opened.reference, opened.turn)
             if opened.reference != self._refused_utterance:
                 self._remember("user", self._hypothesis.text)
             self._recording.latency("end_of_speech_to_turn_open", opened.turn, now - self._speech_ended_us)
@@ -583,9 +600,13 @@ class Session:
         if self._recognition.waiting:
             self._recognition_failed = True
         self._recognition.end(utterance)
+        self._show_caller(utterance, self.kernel.turn if used else 0)
+
+    def _show_caller(self, utterance: int, turn: int) -> None:
         text = self._hypothesis.text
         if text:
-            self._recording.transcript("caller", 0 if not used else self.kernel.turn, text)
+            self._shown_utterance = utterance
+            self._recording.transcript("caller", turn, text)
             self._presenter.transcript(f"utterance-{utterance}", text, caller=True, final=True)
 
     # ------------------------------------------------------------------ history

@@ -49,7 +49,8 @@ def test_every_threshold_of_the_file_reaches_the_kernel() -> None:
     text = TEXT + (
         "greeting: Hello.\nfailure_notice: ''\ntakeover_notice: ''\n"
         "vad: {speech: 0.61, silence: 0.29}\n"
-        "turn: {complete_wait_ms: 201, incomplete_wait_ms: 1601, probe_ms: 101, max_utterance_ms: 20001}\n"
+        "turn: {complete_wait_ms: 201, incomplete_wait_ms: 1601, probe_ms: 101, max_utterance_ms: 20001,"
+        " overlap: queue, late_event: remap, late_grace_ms: 301}\n"
         "interruption: {enabled: false, confirm_ms: 701, confirm_words: 3, release_ms: 203,"
         " short_burst_ms: 251, short_release_ms: 103}\n"
         "budget: {first_output_ms: 5001, stall_ms: 3001}\n"
@@ -67,6 +68,9 @@ def test_every_threshold_of_the_file_reaches_the_kernel() -> None:
         "complete_wait_ms": 201,
         "incomplete_wait_ms": 1601,
         "max_utterance_ms": 20001,
+        "overlap": "queue",
+        "late_event": "remap",
+        "late_grace_ms": 301,
         "first_output_budget_ms": 5001,
         "stall_budget_ms": 3001,
         "failure_notice": False,

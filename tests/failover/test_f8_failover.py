@@ -47,6 +47,30 @@ def test_f8_the_new_one_says_so_and_goes_on_under_a_higher_epoch(runtimes: Takeo
     assert [text for of_caller, text in runtimes.second.caller.transcripts if of_caller] == [ASK[1]["text"]]
 
 
+def test_f8_a_takeover_leaves_the_steps_of_its_migration_in_order(runtimes: TakeoverCall) -> None:
+    moments = ("lease_issued", "lease_rotated", "migration_start", "migration_finish", "turn_open")
+    assert [name for name, _ in runtimes.second.signals(*moments)][:5] == list(moments)
+    reattached = [record for record in runtimes.second.records if record.get("name") == "state_reattached"]
+    assert [(record["kind"], record["value"]) for record in reattached] == [("marker", 2)]
+    assert runtimes.first.signals("lease_rotated", "migration_start") == []
+
+
+def test_f8_an_old_holder_that_hears_of_its_successor_records_its_side() -> None:
+    call = FaultCall(fault_after(4_000))
+
+    def give_away() -> None:
+        call.store.revoke(call.lease)
+        assert call.store.acquire("call", "next", TTL_MS, {}).epoch == 2
+
+    call.caller.on_fault(give_away)
+    call.hold().check()
+    moments = ("lease_rotated", "migration_start", "deauthorized_drain", "abort", "close")
+    assert [name for name, _ in call.signals(*moments)] == list(moments)
+    assert call.session.reason == "lease_stale_epoch"
+    rotated = next(record for record in call.records if record.get("name") == "migration")
+    assert (rotated["step"], rotated["epoch"]) == ("rotated", 2)
+
+
 def test_f8_one_recording_of_both_keeps_every_rule(runtimes: TakeoverCall) -> None:
     lines = [*runtimes.first.timeline.lines, *runtimes.second.timeline.lines]
     assert check_stream(iter(lines)).faults == []

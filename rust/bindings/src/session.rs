@@ -146,6 +146,37 @@ impl SessionKernel {
         Ok(())
     }
 
+    /// Take what admission said at a point in a recorded call.
+    #[allow(clippy::too_many_arguments)] // fixed by the stub
+    #[pyo3(signature = (
+        now_us, *, point, outcome, reason, snapshot, fairness_key, in_use, places, key_in_use, key_share, claim_us
+    ))]
+    fn admission(
+        &mut self,
+        now_us: u64,
+        point: &str,
+        outcome: &str,
+        reason: &str,
+        snapshot: &str,
+        fairness_key: &str,
+        in_use: u32,
+        places: u32,
+        key_in_use: u32,
+        key_share: u32,
+        claim_us: u64,
+    ) -> PyResult<()> {
+        let point = choice("point", point, Point::parse(point), Point::NAMES)?;
+        let outcome = choice("outcome", outcome, Outcome::parse(outcome), Outcome::NAMES)?;
+        let reason = Reason::parse(reason)
+            .ok_or_else(|| PyValueError::new_err(format!("reason is {reason:?}: choose a reason code")))?;
+        let (snapshot, key) = (snapshot, fairness_key);
+        self.inner.admission(
+            now_us,
+            Place { point, outcome, reason, snapshot, key, in_use, places, key_in_use, key_share, claim_us },
+        );
+        Ok(())
+    }
+
     /// Give back every place and ask for none any more.
     fn leave_admission(&mut self) {
         self.quotas = None;
