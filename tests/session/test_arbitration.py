@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from rspp.contracts.errors import ConfigurationError
-from rspp.contracts.ports import Hypothesis
 from rspp.pipeline.loader import parse_pipeline
 from tests.session.fakes import FakeCaller, FakeRecognition, FakeWorld
 from tests.session.test_session import HEARD, LONG, QUESTION, ask, reply
+
+if TYPE_CHECKING:
+    from rspp.contracts.ports import Hypothesis
 
 TEXT = "please stop now"
 
