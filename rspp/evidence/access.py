@@ -66,7 +66,7 @@ class AccessRequest(msgspec.Struct, frozen=True, kw_only=True):
         purpose: what for.
         requested_scope: ``session:ID`` or ``turn:SESSION/NUMBER``.
         requested_fidelity: L0, L1 or L2.
-        requested_classes: payload classes.
+        requested_classes: payload classes; metadata when empty.
     """
 
     tenant_id: str
@@ -223,6 +223,11 @@ def authorise(
     return decision
 
 
+def classes_of(request: AccessRequest) -> tuple[str, ...]:
+    """Return the classes that a request is about: metadata when it names none."""
+    return request.requested_classes or ("metadata",)
+
+
 def logged(request: AccessRequest) -> dict[str, Any]:
     """Return a request as the log keeps it: long attributes are cut, whatever somebody put there."""
     plain: dict[str, Any] = msgspec.to_builtins(request)
@@ -231,7 +236,8 @@ def logged(request: AccessRequest) -> dict[str, Any]:
 
 
 def _first_denial(request: AccessRequest, policy: AccessPolicy, *, reveal: bool) -> DenyReason | Literal[""]:
-    known = [name for name in request.requested_classes if name in PAYLOAD_CLASSES]
+    classes = classes_of(request)
+    known = [name for name in classes if name in PAYLOAD_CLASSES]
     scope = scope_of(request.requested_scope)
     checks: tuple[tuple[bool, DenyReason], ...] = (
         (_sound(request), "invalid_request_attributes"),
@@ -240,7 +246,7 @@ def _first_denial(request: AccessRequest, policy: AccessPolicy, *, reveal: bool)
         (request.role in policy.roles, "role_not_authorized"),
         (request.purpose in policy.purposes, "purpose_not_authorized"),
         (request.requested_fidelity in policy.fidelities, "requested_fidelity_not_authorized"),
-        (bool(known) and len(known) == len(request.requested_classes), "invalid_requested_classes"),
+        (len(known) == len(classes), "invalid_requested_classes"),
         (scope is not None and _permitted(request.requested_scope, policy), "requested_scope_not_authorized"),
         (all(name in policy.classes for name in known), "requested_classes_not_authorized"),
         (not reveal or _may_reveal(request, policy), "token_reveal_not_authorized"),
@@ -272,7 +278,7 @@ def _markers(request: AccessRequest, policy: AccessPolicy) -> tuple[RedactionMar
             "tenant_policy" if name in policy.actions else MARKER_REASON,
         )
         for name in PAYLOAD_CLASSES
-        if name in request.requested_classes
+        if name in classes_of(request)
     )
 
 

@@ -92,7 +92,11 @@ def test_g_09_plans_that_differ_in_any_frozen_field_differ_in_hash() -> None:
     [
         {"version": "v2"},
         {"profile": "own", "profiles": {"own": {"name": "own"}}},
-        {"profile": "own", "profiles": {"own": {"name": "own", "recording": {"level": "L1"}}}},
+        {
+            "profile": "own",
+            "profiles": {"own": {"name": "own", "recording": {"level": "L1"}}},
+            "recording": {"until_minutes": 60},
+        },
         {"adaptive_actions": []},
         {"budget": {"stall_ms": 2999}},
         {"turn": {"probe_ms": 91}},

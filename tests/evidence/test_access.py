@@ -132,6 +132,16 @@ def test_an_allowed_request_says_what_is_done_with_each_class() -> None:
     assert len(sink.events[0].decision["redaction_markers"]) == 4
 
 
+def test_a_request_that_names_no_class_is_about_metadata() -> None:
+    decision = authorise(changed(requested_classes=()), POLICY, FakeAudit(), now_ms=NOW)
+    assert [(mark.payload_class, mark.action) for mark in decision.redaction_markers] == [
+        ("metadata", "allow")
+    ]
+    hidden = msgspec.structs.replace(POLICY, classes=("derived_summary",))
+    denied = authorise(changed(requested_classes=()), hidden, FakeAudit(), now_ms=NOW)
+    assert denied.deny_reason == "requested_classes_not_authorized"
+
+
 def test_more_detail_is_shown_only_as_far_as_fidelity_and_policy_go() -> None:
     plain = AccessPolicy(tenant_id="acme")
     assert [plain.action("text_raw", level) for level in ("L0", "L1", "L2")] == ["drop", "mask", "mask"]

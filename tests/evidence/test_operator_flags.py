@@ -73,7 +73,6 @@ async def test_a_lost_call_of_another_tenant_is_left_alone(tenant: str, looked_a
         offloader=cast("Offloader", None),
         spec=parse_pipeline(SPEC, "f.yaml"),
         access=ServerAccess(url="ws://127.0.0.1:1", api_key="k", api_secret="s"),
-        evidence=None,
         tenant="acme",
     )
     metadata = {"room": "r", "url": "ws://127.0.0.1:1", "pipeline": "x@v1", "tenant": tenant}
