@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MAX_CONTENT_BYTES = 64 << 20
 """Most payload that one answer shows; ask turn by turn for more."""
+METADATA = ("party", "final")
+"""Facts about a payload that its content cannot be told from."""
 MAX_RECORDS = 1_000_000
 """Most records of one answer: three hours of a call."""
 
@@ -212,8 +214,10 @@ def _shown(entry: PayloadEntry, action: Action, data: bytes) -> dict[str, Any]:
         "length": entry.length,
         "encoding": "text" if text else "base64",
         "content": content,
-        # What the writer said about the payload is shown only with the payload itself.
-        "details": entry.details if action == "allow" else {},
+        # What the writer said about the payload is shown only with the payload itself; who spoke is metadata.
+        "details": {
+            name: value for name, value in entry.details.items() if action == "allow" or name in METADATA
+        },
     }
 
 

@@ -217,7 +217,7 @@ def test_richer_recordings_do_not_widen_an_answer_and_policy_does(tmp_path: Path
     request = changed(requested_classes=("text_raw", "metadata", "audio_raw"), requested_fidelity="L2")
     masked = reader_of(tmp_path, wider, FakeAudit()).read(request)
     assert masked["payloads"][0]["content"] == "• •• •••"
-    assert masked["payloads"][0]["details"] == {}
+    assert masked["payloads"][0]["details"] == {"party": "caller"}
     assert masked["records"][1]["text"] == "• •• •••"
     full = msgspec.structs.replace(wider, actions={"text_raw": "allow", "audio_raw": "allow"})
     shown = reader_of(tmp_path, full, FakeAudit()).read(request)

@@ -1,0 +1,93 @@
+"""Puts the words that a reader may see back into the transcript records they belong to.
+
+On disk a transcript record counts words and its text is a payload, so that text can be encrypted, masked
+and deleted without touching the evidence.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING, Any
+
+from rspp.contracts.errors import EvidenceError
+from rspp.evidence.access import AccessPolicy, AccessRequest, load_policy
+from rspp.evidence.answers import EvidenceReader
+from rspp.evidence.audit_http import audit_sink
+from rspp.evidence.reader import open_recording
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+POLICY_FILE = "access.json"
+"""A tenant's own policy, in its folder."""
+
+
+def join_words(
+    records: Iterable[dict[str, Any]], payloads: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the records with the text of each transcript that has one.
+
+    Args:
+        records: of a recording, in order.
+        payloads: as an ``EvidenceReader`` shows them. The n-th text of a party in a turn belongs to its n-th
+            transcript there.
+    """
+    texts: dict[tuple[int, str], deque[str]] = defaultdict(deque)
+    for payload in sorted(payloads, key=lambda payload: int(payload["at_us"])):
+        details = payload["details"]
+        if payload["payload_class"] == "text_raw" and details.get("final"):
+            texts[int(payload["turn"]), str(details["party"])].append(str(payload["content"]))
+    joined = []
+    for record in records:
+        if record["kind"] == "transcript" and record["words"] and not record["text"]:
+            waiting = texts[int(record["turn"]), str(record["party"])]
+            if waiting:
+                record = record | {"text": waiting.popleft()}
+        joined.append(record)
+    return joined
+
+
+def records_for(
+    folder: Path, *, principal: str, role: str, purpose: str, fidelity: str = "L2"
+) -> list[dict[str, Any]]:
+    """Ask for a recording with its words and return its records; the request is logged.
+
+    Args:
+        folder: the session's folder, ``EVIDENCE/TENANT/SESSION``.
+        principal: who asks.
+        role: in which role.
+        purpose: what for.
+        fidelity: L0 shows no words, L1 masked ones, L2 what the tenant's policy says.
+
+    Raises:
+        EvidenceError: the request is denied, or the recording cannot be read.
+        ConfigurationError: the tenant's policy or key is not usable.
+    """
+    root, tenant = folder.parent.parent, folder.parent.name
+    own = folder.parent / POLICY_FILE
+    policy = load_policy(own) if own.is_file() else AccessPolicy(tenant_id=tenant)
+    request = AccessRequest(
+        tenant_id=tenant,
+        principal_id=principal,
+        role=role,
+        purpose=purpose,
+        requested_scope=f"session:{folder.name}",
+        requested_fidelity=fidelity,
+        requested_classes=("metadata", "text_raw"),
+    )
+    reader = EvidenceReader(
+        root,
+        policy,
+        audit_sink(root),
+        lambda path, turn: open_recording(path).records(turn or None),
+    )
+    answer = reader.read(request)
+    decision = answer["decision"]
+    if not decision["allowed"]:
+        raise EvidenceError(
+            f"session {folder.name}: the request was denied: {decision['deny_reason']}",
+            hint=f"What may be read, and by whom, stands in {own}.",
+            reason=decision["deny_reason"],
+        )
+    return join_words(answer["records"], answer["payloads"])

@@ -1,0 +1,64 @@
+"""The words of a call come back into its transcripts as far as the tenant's policy allows, and no further."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rspp.contracts.errors import EvidenceError
+from rspp.evidence.words import records_for
+from tests.replay.test_audio import FULL, hold
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rspp.evidence.reader import Recording
+
+
+def recorded(root: Path, policy: dict[str, Any] | None) -> Recording:
+    _, recording = hold(root, FULL)
+    if policy is not None:
+        (root / "acme" / "access.json").write_text(json.dumps({"tenant_id": "acme"} | policy), "utf-8")
+    return recording
+
+
+def texts(recording: Recording, **asked: str) -> list[tuple[str, str]]:
+    asked = {"principal": "ada", "role": "operator", "purpose": "debug"} | asked
+    records = records_for(recording.path, **asked)
+    return [(record["party"], record["text"]) for record in records if record["kind"] == "transcript"]
+
+
+OPEN = {"fidelities": ["L0", "L1", "L2"], "actions": {"text_raw": "allow"}}
+
+
+def test_a_policy_that_allows_it_shows_the_words_as_heard(tmp_path: Path) -> None:
+    found = texts(recorded(tmp_path, OPEN))
+    assert ("caller", "tell me all") in found
+    assert ("caller", "no stop that") in found
+    interrupted = next(text for party, text in found if party == "agent")
+    assert "one two three four".startswith(" ".join(interrupted.split()[:4]))
+    assert "twelve" not in interrupted
+    assert ("agent", "one two three four five six seven eight nine ten eleven twelve") in found
+
+
+def test_less_is_shown_at_a_lower_fidelity_and_nothing_by_default(tmp_path: Path) -> None:
+    recording = recorded(tmp_path, OPEN)
+    assert ("caller", "•••• •• •••") in texts(recording, fidelity="L1")
+    assert {text for _, text in texts(recording, fidelity="L0")} == {""}
+    (tmp_path / "acme" / "access.json").unlink()
+    with pytest.raises(EvidenceError, match="requested_fidelity_not_authorized"):
+        texts(recording)
+    with pytest.raises(EvidenceError, match="role_not_authorized"):
+        texts(recording, role="guest")
+
+
+def test_every_request_is_in_the_log(tmp_path: Path) -> None:
+    recording = recorded(tmp_path, OPEN)
+    texts(recording)
+    with pytest.raises(EvidenceError):
+        texts(recording, purpose="curiosity")
+    log = next((tmp_path / "audit").glob("*.jsonl")).read_text("utf-8")
+    assert log.count("session:fake") == 2
+    assert "tell me" not in log
