@@ -337,6 +337,8 @@ STALE_EPOCH: Final[int]
 """Gate verdict: the frame carries another epoch than the lease; drop it."""
 LEASE_EXPIRED: Final[int]
 """Gate verdict: the local lease deadline has passed; drop it and perform ``tick``'s effects."""
+BEHAVIOURS: Final[dict[int, str]]
+"""Decisions that were changed after recordings existed, by number; see ``SessionKernel``."""
 
 @final
 class SessionKernel:
@@ -350,6 +352,12 @@ class SessionKernel:
         evidence_capacity: records that Stage A keeps until they are drained; at least 256. Windows of the
             caller's audio and frames of the agent's make some 80 a second, so 4096 last about 50 s.
         providers: needed only for ``invoke``.
+        behaviours: numbers out of ``BEHAVIOURS`` that the kernel behaves by; all when not given. An old
+            recording is run again with those of its header.
+
+    Raises:
+        ValueError: ``session_id`` is empty, ``evidence_capacity`` is out of range, or a number in
+            ``behaviours`` is not known here.
     """
 
     def __new__(
@@ -362,6 +370,7 @@ class SessionKernel:
         wall_clock_ms: int,
         evidence_capacity: int = 4096,
         providers: ProviderPolicy | None = None,
+        behaviours: Sequence[int] | None = None,
     ) -> SessionKernel: ...
     def admit_by(self, admission: Admission, key: str) -> None:
         """Let every turn and every provider invocation pass the quotas of ``admission``.
@@ -552,6 +561,32 @@ class SessionKernel:
         """Detail records shed because Stage A was full."""
     def drain_evidence(self, limit: int) -> list[bytes]:
         """Take up to ``limit`` records out of Stage A, each one JSON object in UTF-8, oldest first."""
+    def drain_records(self, limit: int) -> bytes:
+        """Take up to ``limit`` records out of Stage A as one block for ``RecordDecoder``, oldest first.
+
+        The block is empty when there are none, and at most 1 MiB: call again until it is empty.
+        """
+
+@final
+class RecordDecoder:
+    """Reads blocks of ``SessionKernel.drain_records`` without the kernel that wrote them.
+
+    Args:
+        session_id: as the kernel had it.
+        pipeline_version: as its plan template had it.
+        created_us: its ``now_us`` at creation.
+        created_wall_ms: its ``wall_clock_ms``.
+    """
+
+    def __new__(
+        cls, *, session_id: str, pipeline_version: str, created_us: int, created_wall_ms: int
+    ) -> RecordDecoder: ...
+    def decode(self, block: bytes) -> list[bytes]:
+        """Return the records of one block, byte for byte as ``drain_evidence`` would have given them.
+
+        Raises:
+            ValueError: the block was cut or changed; the message names the byte and what is wrong there.
+        """
 
 _T = TypeVar("_T")
 

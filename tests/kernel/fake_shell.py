@@ -95,6 +95,7 @@ class FakeShell:
         lease: whether a lease is granted and renewed.
         recogniser: answers probes; none leaves them unanswered.
         capacity: records of Stage A.
+        behaviours: what the kernel behaves by; everything when not given.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class FakeShell:
         lease: bool = True,
         recogniser: FakeRecogniser | None = None,
         capacity: int = 4096,
+        behaviours: Sequence[int] | None = None,
     ) -> None:
         self.now_us = 10_000_000
         self.kernel = SessionKernel(
@@ -114,6 +116,7 @@ class FakeShell:
             now_us=self.now_us,
             wall_clock_ms=1_700_000_000_000,
             evidence_capacity=capacity,
+            behaviours=behaviours,
         )
         self.log: list[tuple[int, Effect]] = []
         self.passed: list[tuple[int, int, int]] = []

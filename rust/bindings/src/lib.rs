@@ -6,6 +6,7 @@ mod edge;
 mod effects;
 mod lane;
 mod policy;
+mod record_decoder;
 mod segment;
 mod session;
 mod tables;
@@ -23,6 +24,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     session::register(module)?;
     segment::register(module)?;
     edge::register(module)?;
+    record_decoder::register(module)?;
     module.add_class::<lane::LaneRouter>()?;
     module.add_class::<admission::Admission>()?;
     module.add_class::<admission::AdmissionVerdict>()?;

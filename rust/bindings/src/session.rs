@@ -4,6 +4,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use rspp_kernel::admission::{Place, Point};
+use rspp_kernel::behaviour::{Behaviour, Behaviours};
 use rspp_kernel::cancellation::CancelScope;
 use rspp_kernel::decision::Outcome;
 use rspp_kernel::edge::notice::What;
@@ -98,8 +99,10 @@ impl SessionKernel {
 impl SessionKernel {
     #[new]
     #[pyo3(signature = (
-        *, session_id, policy, plan, now_us, wall_clock_ms, evidence_capacity = 4096, providers = None
+        *, session_id, policy, plan, now_us, wall_clock_ms, evidence_capacity = 4096, providers = None,
+        behaviours = None
     ))]
+    #[allow(clippy::too_many_arguments)] // fixed by the stub
     fn new(
         session_id: &str,
         policy: &TurnPolicy,
@@ -108,6 +111,7 @@ impl SessionKernel {
         wall_clock_ms: u64,
         evidence_capacity: usize,
         providers: Option<&ProviderPolicy>,
+        behaviours: Option<Vec<i64>>,
     ) -> PyResult<Self> {
         if session_id.is_empty() {
             return Err(PyValueError::new_err("session_id is empty: give the session a name"));
@@ -127,6 +131,16 @@ impl SessionKernel {
             wall_clock_ms,
             evidence_capacity,
         });
+        if let Some(numbers) = behaviours {
+            let narrow = |number: &i64| u32::try_from(*number).map_err(|_| *number);
+            let known = numbers.iter().map(narrow).collect::<Result<Vec<_>, _>>();
+            let set = known.and_then(|known| Behaviours::of(&known).map_err(|error| i64::from(error.0)));
+            inner.behave_by(set.map_err(|number| {
+                PyValueError::new_err(format!(
+                    "behaviours holds {number}, which this kernel does not have: choose numbers of BEHAVIOURS"
+                ))
+            })?);
+        }
         if let Some(providers) = providers {
             let named: Vec<_> =
                 providers.candidates.iter().map(|(kind, name)| (*kind, name.as_str())).collect();
@@ -492,6 +506,11 @@ impl SessionKernel {
         self.inner.evidence_dropped()
     }
 
+    /// Take up to ``limit`` records out of Stage A as one block, empty when there are none.
+    fn drain_records<'py>(&mut self, py: Python<'py>, limit: usize) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.inner.drain_records(limit))
+    }
+
     /// Take up to ``limit`` records out of Stage A, each one JSON object in UTF-8, oldest first.
     fn drain_evidence<'py>(&mut self, py: Python<'py>, limit: usize) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);
@@ -538,6 +557,11 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     for (name, verdict) in VERDICTS {
         module.add(name, verdict as u8)?;
     }
+    let behaviours = PyDict::new(module.py());
+    for behaviour in Behaviour::ALL {
+        behaviours.set_item(behaviour.number(), behaviour.name())?;
+    }
+    module.add("BEHAVIOURS", behaviours)?;
     module.add_function(wrap_pyfunction!(http_outcome, module)?)?;
     module.add_class::<Attempt>()?;
     module.add_class::<SessionKernel>()

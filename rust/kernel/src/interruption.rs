@@ -37,14 +37,20 @@ impl Burst {
     /// When silence releases the hold.
     ///
     /// A cough is released sooner than speech. Words that were asked for, or that may yet make a
-    /// sentence, are waited for a little longer.
+    /// sentence, are waited for a little longer; after a listener's word the release is early if `early`.
     #[must_use]
-    pub fn release_due_us(&self, last_speech_us: u64, answer: Answer, policy: &TurnPolicy) -> u64 {
+    pub fn release_due_us(
+        &self,
+        last_speech_us: u64,
+        answer: Answer,
+        policy: &TurnPolicy,
+        early: bool,
+    ) -> u64 {
         let short = self.length_us(last_speech_us) <= policy.short_burst_ms * 1000;
         let wait_ms = if short { policy.short_release_ms } else { policy.release_ms };
         let wait_ms = match answer {
             // A listener's word is known for what it is: nothing is waited for any more.
-            Answer::Given(words) if words.backchannel => wait_ms.min(policy.short_release_ms),
+            Answer::Given(words) if early && words.backchannel => wait_ms.min(policy.short_release_ms),
             _ => wait_ms,
         };
         let grace_us = match answer {
@@ -80,8 +86,8 @@ mod tests {
     fn a_cough_is_released_sooner_than_speech() {
         let mut burst = Burst::default();
         burst.begin(1_000_000);
-        let cough = burst.release_due_us(1_250_000, Answer::NotAsked, &policy());
-        let speech = burst.release_due_us(1_250_001, Answer::NotAsked, &policy());
+        let cough = burst.release_due_us(1_250_000, Answer::NotAsked, &policy(), true);
+        let speech = burst.release_due_us(1_250_001, Answer::NotAsked, &policy(), true);
         assert_eq!((cough, speech), (1_350_000, 1_450_001));
     }
 
@@ -89,11 +95,20 @@ mod tests {
     fn expected_words_are_waited_for() {
         let mut burst = Burst::default();
         burst.begin(0);
-        let due = |answer| burst.release_due_us(400_000, answer, &policy());
+        let due = |answer| burst.release_due_us(400_000, answer, &policy(), true);
         assert_eq!(due(Answer::Awaited), 700_000);
         assert_eq!(due(Answer::Given(words(1, false, false))), 700_000);
         assert_eq!(due(Answer::Given(words(1, true, false))), 500_000);
         assert_eq!(due(Answer::Given(words(0, false, false))), 600_000);
+    }
+
+    #[test]
+    fn before_early_release_a_listeners_word_was_waited_out_like_speech() {
+        let mut burst = Burst::default();
+        burst.begin(0);
+        let due = |words| burst.release_due_us(400_000, Answer::Given(words), &policy(), false);
+        assert_eq!(due(words(1, true, false)), 600_000);
+        assert_eq!(due(words(1, false, false)), 700_000);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod authority;
+pub mod behaviour;
 pub mod budget;
 pub mod cancellation;
 pub mod decision;

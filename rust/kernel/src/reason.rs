@@ -190,6 +190,22 @@ impl Interner {
         Label::Foreign(u8::try_from(self.words.len() - 1).unwrap_or(u8::MAX))
     }
 
+    /// Keeps a word that was read back as the next one; false when [`Interner::label`] would not have
+    /// kept it.
+    pub fn keep(&mut self, word: &str) -> bool {
+        let known = self.words.len();
+        self.label(word) == Label::Foreign(u8::try_from(known).unwrap_or(u8::MAX))
+            && self.words.len() == known + 1
+            && &*self.words[known] == word
+    }
+
+    /// The handle of the word at a place.
+    #[must_use]
+    pub fn kept(&self, place: u64) -> Option<Label> {
+        let place = u8::try_from(place).ok()?;
+        (usize::from(place) < self.words.len()).then_some(Label::Foreign(place))
+    }
+
     /// The word behind a handle; empty for [`Label::Empty`].
     #[must_use]
     pub fn text(&self, label: Label) -> &str {

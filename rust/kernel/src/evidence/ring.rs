@@ -31,6 +31,14 @@ pub struct Gap {
     before: usize,
 }
 
+impl Gap {
+    /// The note as it was read back.
+    #[must_use]
+    pub const fn noted(at_us: u64, records: u64) -> Self {
+        Self { at_us, records, before: 0 }
+    }
+}
+
 /// Stage A.
 #[derive(Clone, Debug)]
 pub struct StageA {

@@ -1,5 +1,6 @@
 //! Following the caller: utterances, interruptions and the end of the caller's turn.
 
+use crate::behaviour::Behaviour;
 use crate::effect::{Effect, Intent};
 use crate::evidence::record::{Class, Marker};
 use crate::fence::Hold;
@@ -87,7 +88,8 @@ impl SessionKernel {
             return None;
         }
         let last_speech_us = self.prelude.last_speech_us();
-        Some(self.burst.release_due_us(last_speech_us, self.prelude.answer(), &self.policy))
+        let early = self.behaviours.has(Behaviour::EarlyRelease);
+        Some(self.burst.release_due_us(last_speech_us, self.prelude.answer(), &self.policy, early))
     }
 
     pub(super) fn release_speech(&mut self) {

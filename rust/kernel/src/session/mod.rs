@@ -15,6 +15,7 @@ mod recording;
 
 use crate::admission::Place;
 use crate::authority::Authority;
+use crate::behaviour::Behaviours;
 use crate::decision::Scope;
 use crate::effect::{AgentState, Effect, Intent};
 use crate::event::SequenceAllocator;
@@ -80,6 +81,7 @@ pub struct Settings {
 pub struct SessionKernel {
     context: Context,
     policy: TurnPolicy,
+    behaviours: Behaviours,
     plan: PlanTemplate,
     now_us: u64,
     authority: Authority,
@@ -140,6 +142,7 @@ impl SessionKernel {
                 settings.wall_clock_ms,
             ),
             policy: settings.policy,
+            behaviours: Behaviours::default(),
             plan: settings.plan,
             now_us: settings.now_us,
             authority: Authority::default(),
@@ -174,6 +177,11 @@ impl SessionKernel {
             delivered: false,
             crossings: 0,
         }
+    }
+
+    /// Makes the kernel behave as it did under these changes and no others; call it before the first input.
+    pub fn behave_by(&mut self, behaviours: Behaviours) {
+        self.behaviours = behaviours;
     }
 
     /// Takes one input and returns what the shell must do, in order.
@@ -371,7 +379,7 @@ impl SessionKernel {
         self.authority.drained()
     }
 
-    /// Calls of `step`, `frame` and `drain_evidence`.
+    /// Calls of `step`, `frame` and whatever else takes the time or evidence.
     #[must_use]
     pub const fn crossings(&self) -> u64 {
         self.crossings

@@ -4,6 +4,7 @@ use crate::cancellation::CancelScope;
 use crate::decision::Decision;
 use crate::effect::{AgentState, Effect};
 use crate::event::EventScope;
+use crate::evidence::codec::{Encoder, MAX_BLOCK_BYTES};
 use crate::evidence::json::Context;
 use crate::evidence::record::{Body, Call, Class, Marker, Record};
 use crate::evidence::ring::Appended;
@@ -152,6 +153,26 @@ impl SessionKernel {
     pub(super) fn agent_state(&mut self, state: AgentState) {
         self.record(Class::Baseline, self.open_turn(), 0, Body::AgentState(state));
         self.effects.push(Effect::AgentState { state });
+    }
+
+    /// Takes up to `limit` records out of Stage A as one block of [`codec`](crate::evidence::codec), which
+    /// is empty when there are none and never longer than a block may be.
+    pub fn drain_records(&mut self, limit: usize) -> Vec<u8> {
+        self.crossings += 1;
+        let mut block = Encoder::new(&self.interner);
+        for _ in 0..limit {
+            if let Some(gap) = self.evidence.take_gap() {
+                block.gap(gap);
+            }
+            if block.size() > MAX_BLOCK_BYTES / 2 {
+                break;
+            }
+            let Some(record) = self.evidence.pop() else {
+                break;
+            };
+            block.record(&record);
+        }
+        block.finish()
     }
 
     /// Takes up to `limit` records out of Stage A, each passed on as one JSON object, and says where

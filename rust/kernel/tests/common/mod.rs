@@ -9,6 +9,8 @@ use rspp_kernel::cancellation::CancelScope;
 use rspp_kernel::edge::notice::{Notice, What};
 use rspp_kernel::effect::{Effect, TurnOutcome};
 use rspp_kernel::event::{EventScope, Lane};
+use rspp_kernel::evidence::codec;
+use rspp_kernel::evidence::json::Context;
 use rspp_kernel::fence::Verdict;
 use rspp_kernel::input::{
     CancelSignal, ConnectionState, Event, Input, Modality, PlaybackEvent, ProviderOutcome, Transcript,
@@ -25,6 +27,10 @@ use rspp_kernel::session::{SessionKernel, Settings};
 use rspp_kernel::signal::{Emitter, Signal};
 use rspp_kernel::turn::State;
 use serde_json::Value;
+
+const SESSION: &str = "call/1 %";
+const START_US: u64 = 5_000_000;
+const WALL_MS: u64 = 1_700_000_000_000;
 
 /// One thing that a shell or the world does.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +90,21 @@ pub(crate) struct Model {
     evidence: Vec<String>,
 }
 
+/// A block as the JSON lines that the kernel would have given.
+fn rendered(block: &[u8]) -> Vec<String> {
+    let context = Context::new(SESSION, "shop@v1", START_US, WALL_MS);
+    let decoded = codec::decode(block).expect("what was written");
+    let render = |entry: &codec::Entry| {
+        let mut line = String::new();
+        match entry {
+            codec::Entry::Record(record) => context.render(record, &decoded.words, &mut line),
+            codec::Entry::Gap(gap) => context.render_gap(*gap, &mut line),
+        }
+        line
+    };
+    decoded.entries.iter().map(render).collect()
+}
+
 /// A kernel of these settings, at rest.
 pub(crate) fn kernel(interruptions: bool, failure_notice: bool, plan: bool) -> SessionKernel {
     let policy = TurnPolicy { interruptions, failure_notice, greeting: true, ..TurnPolicy::default() };
@@ -93,11 +114,11 @@ pub(crate) fn kernel(interruptions: bool, failure_notice: bool, plan: bool) -> S
 pub(crate) fn kernel_with(policy: TurnPolicy, graph: &str) -> SessionKernel {
     policy.validate().expect("a valid policy");
     let settings = Settings {
-        session_id: String::from("call/1 %"),
+        session_id: String::from(SESSION),
         policy,
         plan: PlanTemplate::new("shop@v1", graph, "simple", r#"{"budgets":{}}"#).expect("a template"),
-        now_us: 5_000_000,
-        wall_clock_ms: 1_700_000_000_000,
+        now_us: START_US,
+        wall_clock_ms: WALL_MS,
         evidence_capacity: 256,
     };
     let mut kernel = SessionKernel::new(settings);
@@ -114,7 +135,7 @@ impl Model {
     pub(crate) fn of(kernel: SessionKernel) -> Self {
         Self {
             kernel,
-            now_us: 5_000_000,
+            now_us: START_US,
             deadline_us: None,
             epoch: 0,
             view: 0,
@@ -406,8 +427,11 @@ impl Model {
     }
 
     fn drain(&mut self, limit: usize) {
+        let block = self.kernel.clone().drain_records(limit);
+        let before = self.evidence.len();
         let evidence = &mut self.evidence;
         self.kernel.drain_evidence(limit, |line| evidence.push(line.to_owned()));
+        assert_eq!(rendered(&block), self.evidence[before..], "bytes and lines say the same");
     }
 
     /// Checks everything that was recorded against the contracts.
