@@ -19,7 +19,7 @@ from rspp.pipeline.base import ADAPTIVE_ACTIONS
 from rspp.pipeline.compiler import Compilation, compile_graph
 from rspp.pipeline.graph import MERGE_RULE_ID, MERGE_RULE_VERSION
 from rspp.pipeline.profile import SIMPLE, SIMPLE_NAME, ExecutionProfile, RecordingLevel
-from rspp.pipeline.spec import BudgetSection, OpenAiLlm, OpenAiStt, OpenAiTts, PipelineSpec
+from rspp.pipeline.spec import BudgetSection, OpenAiEndpoint, OpenAiLlm, OpenAiStt, OpenAiTts, PipelineSpec
 
 if TYPE_CHECKING:
     from rspp.pipeline.graph_section import NodeType
@@ -227,6 +227,13 @@ def provider_bindings(spec: PipelineSpec) -> dict[str, str]:
         name = f"openai/{tts.model}" if isinstance(tts, OpenAiTts) else f"espeak/{tts.voice}"
         bindings[f"tts.{index}" if index else "tts"] = name
     return bindings
+
+
+def key_variables(spec: PipelineSpec) -> tuple[str, ...]:
+    """Return the environment variables that hold the keys of a pipeline's providers, sorted."""
+    parts = (spec.stt, spec.llm, spec.tts, *spec.alternatives.llm, *spec.alternatives.tts)
+    named = {part.api_key_env for part in parts if isinstance(part, OpenAiEndpoint) and part.api_key_env}
+    return tuple(sorted(named))
 
 
 def _external_inputs(spec: PipelineSpec) -> list[dict[str, str]]:

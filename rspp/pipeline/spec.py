@@ -221,11 +221,6 @@ class RecordingSection(Strict, frozen=True, kw_only=True):
     approval: Annotated[str, Meta(max_length=500)] = ""
     allow: tuple[FullClass, ...] = ()
 
-    @property
-    def transcripts(self) -> bool:
-        """Whether the words of both parties are kept in full."""
-        return "text_raw" in self.allow
-
 
 class AlternativeSection(Strict, frozen=True, kw_only=True):
     """The candidates after the first, in order; in a file they stand in one list with it.

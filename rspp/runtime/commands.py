@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter, validators
 
 from rspp.pipeline.loader import load_pipeline
+from rspp.pipeline.normalise import key_variables
 from rspp.pipeline.registry import published
 from rspp.runtime import environment
 from rspp.runtime.logs import set_up_logs
@@ -73,7 +74,9 @@ def join(
     spec = published(load_pipeline(pipeline)).resolve(pipeline_version)
     environment.load_env_file(Path.cwd())
     owner = environment.tenant_name(tenant)
-    recorded = environment.EvidencePlan(folder=evidence, tenant=owner, fsync=fsync)
+    recorded = environment.EvidencePlan(
+        folder=evidence, tenant=owner, fsync=fsync, secret_names=key_variables(spec)
+    )
     recording = _asked(record, record_minutes, record_approval)
     access = environment.server_access()
     telemetry = telemetry_settings()
@@ -136,7 +139,9 @@ def serve(
     spec = published(load_pipeline(pipeline)).resolve(pipeline_version)
     environment.load_env_file(Path.cwd())
     owner = environment.tenant_name(tenant)
-    recorded = environment.EvidencePlan(folder=evidence, tenant=owner, fsync=fsync)
+    recorded = environment.EvidencePlan(
+        folder=evidence, tenant=owner, fsync=fsync, secret_names=key_variables(spec)
+    )
     recording = _asked(record, record_minutes, record_approval)
     access = environment.server_access()
     telemetry = telemetry_settings()

@@ -106,11 +106,13 @@ class EvidencePlan(msgspec.Struct, frozen=True, kw_only=True):
         folder: folder of all evidence; none records nothing.
         tenant: whose calls they are.
         fsync: when the disk is waited for.
+        secret_names: environment variables whose values are never kept, besides those named like secrets.
     """
 
     folder: Path | None = None
     tenant: str = DEFAULT_TENANT
     fsync: str = "interval"
+    secret_names: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -126,7 +128,7 @@ def open_evidence(plan: EvidencePlan) -> Iterator[EvidenceWriter | None]:
     from rspp.evidence.payloads import PayloadStore
     from rspp.evidence.writer import EvidenceWriter
 
-    payloads = PayloadStore(plan.folder, plan.tenant)
+    payloads = PayloadStore(plan.folder, plan.tenant, secret_names=plan.secret_names)
     with EvidenceWriter(plan.folder, plan.tenant, fsync=plan.fsync, payloads=payloads) as writer:
         yield writer
 

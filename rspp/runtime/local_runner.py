@@ -18,7 +18,7 @@ from rspp.evidence.payloads import PayloadStore
 from rspp.evidence.reader import open_recording
 from rspp.evidence.writer import EvidenceWriter
 from rspp.pipeline.loader import load_pipeline
-from rspp.pipeline.normalise import recording_level
+from rspp.pipeline.normalise import key_variables, recording_level
 from rspp.pipeline.spec import OpenAiEndpoint, PipelineSpec
 from rspp.runtime.environment import EvidencePlan, session_of_room, tenant_name
 from rspp.runtime.logs import set_up_logs
@@ -109,7 +109,7 @@ def _recorded(
     with ExitStack() as stack:
         folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rspp-")))
         session_id = session_of(source)
-        payloads = PayloadStore(folder, plan.tenant)
+        payloads = PayloadStore(folder, plan.tenant, secret_names=key_variables(spec))
         with EvidenceWriter(folder, plan.tenant, fsync=plan.fsync, payloads=payloads) as writer:
             recorder = writer.open(session_id, epoch=1, level=recording_level(spec))
             transcripts = run_files(source, target, spec, recorder)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from rspp.pipeline.loader import PipelineError, parse_pipeline
-from rspp.pipeline.normalise import plan_policy, recording_level, with_defaults
+from rspp.pipeline.normalise import key_variables, plan_policy, recording_level, with_defaults
 
 RULES = {"provider": "rules", "rules": [{"hear": "hello", "say": "Hi."}]}
 DEBUGGING = {"name": "debugging", "recording": {"level": "L1"}}
@@ -63,3 +63,19 @@ def test_what_contradicts_its_level_is_named_with_a_remedy(
 def test_a_profile_at_l1_asks_the_file_for_its_end() -> None:
     with pytest.raises(PipelineError, match="until_minutes: required at level L1"):
         parse_pipeline(text_of({}, profile="debugging", profiles={"debugging": DEBUGGING}), "f.yaml")
+
+
+def test_the_variables_with_the_keys_of_all_candidates_are_known() -> None:
+    spec = parse_pipeline(
+        yaml.safe_dump(
+            {
+                "name": "x",
+                "llm": [{"provider": "openai", "model": "m", "api_key_env": "MODEL_ACCESS"}, RULES],
+                "stt": {"provider": "openai", "model": "m"},
+                "tts": {"provider": "openai", "model": "m", "api_key_env": ""},
+            }
+        ),
+        "f.yaml",
+    )
+    assert key_variables(spec) == ("MODEL_ACCESS", "OPENAI_API_KEY")
+    assert key_variables(parse_pipeline(text_of({}), "f.yaml")) == ()
