@@ -76,34 +76,16 @@ def _wanted(line: bytes) -> bool:
     return any(name in line for name in _WANTED_INPUTS)
 
 
-class _Decoder:
-    """Makes JSON lines of the kernel's binary records, for one session."""
+class _SessionState:
+    """What the telemetry thread keeps of one session."""
 
-    def __init__(self, context: SessionContext) -> None:
-        # A kernel without binary records has no decoder and hands over JSON lines.
-        make: Any = getattr(_kernel, "RecordDecoder", None)
-        self._decoder = make and make(
+    def __init__(self, sink: TelemetrySink, context: SessionContext) -> None:
+        self.decoder = _kernel.RecordDecoder(
             session_id=context.session_id,
             pipeline_version=context.pipeline_version,
             created_us=context.created_us,
             created_wall_ms=context.created_wall_ms,
         )
-
-    def lines(self, block: bytes) -> list[bytes]:
-        """Return the records of a block; raises ValueError for what is none."""
-        if not block:
-            return []
-        if self._decoder is None:
-            raise ValueError("this kernel cannot read binary records")
-        lines: list[bytes] = self._decoder.decode(block)
-        return lines
-
-
-class _SessionState:
-    """What the telemetry thread keeps of one session."""
-
-    def __init__(self, sink: TelemetrySink, context: SessionContext) -> None:
-        self.decoder = _Decoder(context)
         self.measures = SessionMeasures(context, sink.instruments, sink.gauges, sink.pipelines, sink.names)
         self.traces = SessionTraces(context, sink.resource)
         self.logs = SessionLogs(context, sink.resource, sink.sampler)
@@ -278,7 +260,7 @@ class TelemetrySink:
                 self._finish(next(iter(self._states)))
             state = self._states[context] = _SessionState(self, context)
         try:
-            lines = state.decoder.lines(block)
+            lines = state.decoder.decode(block) if block else []
         except ValueError as error:
             self._cannot_read(error)
             lines = []

@@ -7,9 +7,14 @@ import contextlib
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from rspp import _kernel
+from rspp.pipeline.normalise import plan_template, turn_policy
+from rspp.pipeline.spec import PipelineSpec
+from rspp.telemetry.instruments import BY_NAME, PREFIX
 from rspp.telemetry.logs import Sampler
 from rspp.telemetry.settings import TelemetrySettings
 from rspp.telemetry.sink import MAX_BATCH_BYTES, TelemetrySink
@@ -29,8 +34,6 @@ from tests.telemetry.scraping import read_samples, sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import pytest
 
 MANY = 400
 OFFERED_WITHIN_S = 0.5
@@ -230,35 +233,52 @@ def test_a_session_that_ended_is_forgotten_once_its_evidence_is_read() -> None:
     assert sample(found, "rspp_sessions_total", pipeline="desk@v3") == 20
 
 
-class FakeRecordDecoder:
-    """Reads blocks that are JSON lines after all."""
-
-    made: ClassVar[list[dict[str, object]]] = []
-
-    def __init__(self, **told: object) -> None:
-        self.made.append(told)
-
-    def decode(self, block: bytes) -> list[bytes]:
-        if block.startswith(b"torn"):
-            raise ValueError("at byte 0: torn")
-        return block.splitlines()
+METRIC_NAMES = frozenset(f"{PREFIX}_{name}" for name in BY_NAME)
 
 
-def test_binary_records_are_decoded_once_for_each_session_by_the_kernel_s_own_decoder(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(FakeRecordDecoder, "made", [])
-    monkeypatch.setattr(_kernel, "RecordDecoder", FakeRecordDecoder, raising=False)
+def a_short_life(clock_us: int = START_US) -> _kernel.SessionKernel:
+    """A kernel that took a lease, greeted and was closed."""
+    rules = {"provider": "rules", "rules": [{"hear": "unused", "say": "unused"}]}
+    spec = msgspec.convert({"name": "desk", "version": "v3", "llm": rules}, PipelineSpec)
+    kernel = _kernel.SessionKernel(
+        session_id="call-1",
+        policy=_kernel.TurnPolicy(**turn_policy(spec)),
+        plan=_kernel.PlanTemplate(**plan_template(spec)),
+        now_us=clock_us,
+        wall_clock_ms=WALL_MS,
+    )
+    kernel.lease(clock_us, 2, clock_us + 10_000_000)
+    kernel.connection(clock_us, "connected", "")
+    kernel.connection(clock_us + 500_000, "ended", "hang_up")
+    return kernel
+
+
+def test_the_kernel_s_binary_records_are_read_like_its_lines() -> None:
+    found = []
+    for binary in (True, False):
+        kernel = a_short_life()
+        sink = TelemetrySink(TelemetrySettings())
+        sink.begin(context())
+        block = kernel.drain_records(1000) if binary else b""
+        sink.offer(context(), [] if binary else kernel.drain_evidence(1000), block)
+        found.append(read_samples(sink))
+        sink.close()
+    first, second = (
+        {key: value for key, value in samples.items() if key[0] in METRIC_NAMES} for samples in found
+    )
+    assert first == second
+    assert sample(first, "rspp_lease_events_total", event="granted", reason="none") == 1
+    assert sample(first, "rspp_connection_events_total", state="ended", reason="hang_up") == 1
+    assert sample(first, "rspp_telemetry_unreadable_total") == 0
+
+
+def test_a_cut_block_is_counted_and_the_next_one_read() -> None:
+    block = a_short_life().drain_records(1000)
     sink = TelemetrySink(TelemetrySettings())
     sink.begin(context())
-    shell = lines(*(record for record in ANSWERED if record["kind"] == "latency"))
-    kernel = lines(*(record for record in ANSWERED if record["kind"] != "latency"))
-    sink.offer(context(), shell, b"\n".join(kernel))
-    sink.offer(context(), lines(), b"torn" + kernel[0])
+    sink.offer(context(), [], block[:-1])
+    sink.offer(context(), [], block)
     found = read_samples(sink)
     sink.close()
-    made = {"session_id": "call-1", "pipeline_version": "desk@v3"}
-    assert FakeRecordDecoder.made == [made | {"created_us": START_US, "created_wall_ms": WALL_MS}]
-    assert sample(found, "rspp_turns_total", pipeline="desk@v3", outcome="commit", reason="none") == 1
-    assert sample(found, "rspp_answer_latency_ms_sum") == 489
     assert sample(found, "rspp_telemetry_unreadable_total") == 1
+    assert sample(found, "rspp_lease_events_total", event="granted", reason="none") == 1
