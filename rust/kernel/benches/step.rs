@@ -1,4 +1,5 @@
-//! Costs of the kernel's hot paths: one step, one frame at the gate, one evidence record, one edge hop.
+//! Costs of the kernel's hot paths: one step, one frame at the gate, one evidence record, one edge hop; and
+//! verifying a segment.
 //!
 //! `cargo bench -p rspp-kernel`. The percentiles of `step` are printed after criterion's figures,
 //! because a mean hides what a caller hears.
@@ -9,11 +10,12 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use criterion::{criterion_group, Criterion};
+use criterion::{criterion_group, Criterion, Throughput};
 use rspp_kernel::edge::bounds::{Bounds, EdgeSettings, Strategy};
 use rspp_kernel::edge::buffer::EdgeBuffer;
 use rspp_kernel::evidence::record::{Body, Class, Marker, Record};
 use rspp_kernel::evidence::ring::StageA;
+use rspp_kernel::evidence::segment::{scan, BlockKind, Chain, MAGIC};
 use rspp_kernel::fence::Verdict;
 use rspp_kernel::input::{Event, Input};
 use rspp_kernel::plan::PlanTemplate;
@@ -122,6 +124,29 @@ fn edge(criterion: &mut Criterion) {
     });
 }
 
+/// A day's segments must be verified at 200 MB/s; blocks of one flush at L0 are this long.
+fn segment(criterion: &mut Criterion) {
+    const BLOCKS: usize = 30_000;
+    let mut chain = Chain::new([0; 16]);
+    let mut data = MAGIC.to_vec();
+    for number in 0..BLOCKS {
+        let length = 150 + number * 7 % 200;
+        let body: Vec<u8> =
+            (0..length).map(|index| u8::try_from((index * 31 + number) % 256).unwrap_or(0)).collect();
+        chain.frame(BlockKind::Records, &body, &mut data).expect("a short body");
+    }
+    let mut group = criterion.benchmark_group("segment");
+    group.throughput(Throughput::Bytes(data.len() as u64));
+    group.bench_function("verify", |bench| {
+        bench.iter(|| {
+            let found = scan(black_box(&data), None, false);
+            assert!(found.damage.is_empty());
+            found.whole
+        });
+    });
+    group.finish();
+}
+
 fn percentiles() {
     let mut kernel = kernel();
     let mut nanoseconds = Vec::with_capacity(SAMPLES);
@@ -148,7 +173,7 @@ fn percentiles() {
     }
 }
 
-criterion_group!(benches, step, gate, evidence, edge);
+criterion_group!(benches, step, gate, evidence, edge, segment);
 
 fn main() {
     if cfg!(debug_assertions) {

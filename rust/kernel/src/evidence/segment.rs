@@ -307,9 +307,8 @@ impl<'a> Scanner<'a> {
         let blank = self.data[offset..].iter().take(BLOCK_HEAD).all(|byte| *byte == 0);
         let code = match (natural, next) {
             (_, None) if blank => DamageCode::Torn,
-            (Some(_), _) => DamageCode::ChecksumMismatch,
             (None, _) if raw.length > MAX_BODY => DamageCode::OversizedBlock,
-            (None, Some(_)) => DamageCode::ChecksumMismatch,
+            (Some(_), _) | (None, Some(_)) => DamageCode::ChecksumMismatch,
             (None, None) => DamageCode::Torn,
         };
         self.damaged(code, offset);
