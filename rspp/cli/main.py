@@ -19,6 +19,7 @@ def build_app() -> App:
     from rspp.cli.evidence import evidence_app
     from rspp.cli.gates import generate_runtime_baseline, slo_gates_report
     from rspp.cli.specs import schema, show_pipeline, show_plan, validate_spec
+    from rspp.cli.verification import verify_evidence
 
     app = App(
         name="rspp-cli", help="Check and show pipeline files, contracts and recordings.", version=version
@@ -31,6 +32,7 @@ def build_app() -> App:
         validate_contracts,
         validate_contracts_report,
         validate_stream,
+        verify_evidence,
         generate_runtime_baseline,
         slo_gates_report,
     )

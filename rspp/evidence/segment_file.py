@@ -35,9 +35,12 @@ class SegmentWriter:
         folder: the session's folder; made when missing.
         header: what every header of the stint says.
         first: what only its first header says besides.
+        durable: whether to wait for the disk where a segment begins and ends.
     """
 
-    def __init__(self, folder: Path, header: dict[str, Any], first: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, header: dict[str, Any], first: dict[str, Any], *, durable: bool = True
+    ) -> None:
         self.folder = folder
         self.stint = str(header["stint"])
         self.path: Path | None = None
@@ -46,6 +49,7 @@ class SegmentWriter:
         self.bytes_written = 0
         self._header = header
         self._first = first
+        self._durable = durable
         self._number = 0
         self._file = -1
         self._size = 0
@@ -127,7 +131,8 @@ class SegmentWriter:
         self._file, self._size, self._chain, self._torn = file, 0, SegmentChain(link), False
         try:
             self._write([(HEADER, header_body(body))], SEGMENT_MAGIC)
-            _sync_folder(self.folder)
+            if self._durable:
+                _sync_folder(self.folder)
         except OSError:
             # Without its header the file is nothing; the next attempt makes it again.
             self._let_go()
@@ -147,8 +152,8 @@ class SegmentWriter:
     def _seal(self, reason: str) -> None:
         seal = {"blocks": self._chain.blocks, "bytes": self._size, "reason": reason}
         self._write([(SEAL, header_body(seal))])
-        os.fdatasync(self._file)
-        self.dirty = False
+        if self._durable:
+            self.sync()
         self._remember()
 
     def _write(self, blocks: list[tuple[int, bytes]], before: bytes = b"") -> None:

@@ -328,7 +328,7 @@ class EvidenceWriter:
         """Fix the headers of a stint."""
         folder = self.root / self.tenant / stint.session_id
         with self._changed:
-            stint.file = SegmentWriter(folder, header, first)
+            stint.file = SegmentWriter(folder, header, first, durable=self._fsync != "never")
             stint.count = _counter(header)
             self._wake()
 

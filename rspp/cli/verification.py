@@ -1,0 +1,57 @@
+"""``rspp-cli verify-evidence``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations when it parses
+from typing import TYPE_CHECKING
+
+from rspp.terminal import coloured
+
+if TYPE_CHECKING:
+    from rspp.evidence.verify import Verification
+
+SHOWN_DAMAGE = 50
+"""Most places that people are shown; ``--json`` gives all."""
+_RED, _GREEN, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[0m"
+
+
+def verify_evidence(path: Path, *, json: bool = False) -> int:
+    """Check recordings for cuts, edits and exchanged files, and say what of them can still be read.
+
+    Args:
+        path: folder of a session, of a tenant or of all evidence, or one segment.
+        json: print one JSON object instead of lines.
+
+    Returns:
+        0 when nothing is damaged, 1 when something is.
+    """
+    from rspp.evidence.verify import verify
+
+    found = verify(path)
+    if json:
+        from msgspec import json as encoder
+
+        print(encoder.format(encoder.encode(found.document())).decode())
+    else:
+        _show(found)
+    return 1 if found.damage else 0
+
+
+def _show(found: Verification) -> None:
+    red, green, plain = (_RED, _GREEN, _PLAIN) if coloured(sys.stdout) else ("", "", "")
+    for place in found.damage[:SHOWN_DAMAGE]:
+        at = f"{place.path}: byte {place.offset}, block {place.block}"
+        print(f"{red}{at}{plain}: {place.code}: {place.message}")
+    if len(found.damage) > SHOWN_DAMAGE:
+        print(f"and {len(found.damage) - SHOWN_DAMAGE} more places")
+    for session in found.sessions:
+        if session.damaged or not session.ended:
+            last = f", the last {session.last_ms / 1000:.1f} s after its begin" if session.records else ""
+            ending = "" if session.ended else "; it was not ended in order, or goes on"
+            print(f"{session.path}: {session.records} records can be read{last}{ending}")
+    size = f"{found.bytes / 1e6:.1f} MB in {len(found.sessions)} sessions, {found.segments} segments"
+    if found.damage:
+        print(f"{red}damaged{plain}: {len(found.damage)} places in {size}")
+    else:
+        print(f"{green}whole{plain}: {size}")

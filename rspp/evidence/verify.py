@@ -1,0 +1,147 @@
+"""Checking whole folders of evidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rspp.contracts.errors import EvidenceError
+from rspp.evidence.reader import Recording, open_recording
+from rspp.evidence.segment_file import segment_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where something is wrong.
+
+    Attributes:
+        path: the file, or the folder where one is missing.
+        offset: where its block begins, bytes.
+        block: number of the block, from 0.
+        code: one of ``rspp._kernel.DAMAGE_CODES``.
+        message: what it means.
+    """
+
+    path: str
+    offset: int
+    block: int
+    code: str
+    message: str
+
+
+class SessionState(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be read of one session.
+
+    Attributes:
+        path: its folder or file.
+        segments: files.
+        records: records that can be read.
+        last_ms: time of the last of them, from the beginning of its stint.
+        damaged: whether anything is wrong.
+        ended: whether each stint was ended in order.
+    """
+
+    path: str
+    segments: int
+    records: int
+    last_ms: float
+    damaged: bool
+    ended: bool
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found.
+
+    Attributes:
+        sessions: every session that was checked.
+        damage: everything that is wrong.
+        segments: files that were checked.
+        bytes: their size.
+    """
+
+    sessions: list[SessionState]
+    damage: list[Place]
+    segments: int
+    bytes: int
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return {"whole": not self.damage, **plain}
+
+
+def verify(path: Path) -> Verification:
+    """Check everything under ``path``.
+
+    Raises:
+        EvidenceError: there is nothing to check, or it cannot be read.
+    """
+    sessions: list[SessionState] = []
+    damage: list[Place] = []
+    segments = size = 0
+    for place in _sessions(path):
+        recording = open_recording(place)
+        files = [segment for stint in recording.stints for segment in stint.segments]
+        segments += len(files)
+        size += sum(segment.size for segment in files)
+        folder = place if place.is_dir() else place.parent
+        damage += [
+            Place(
+                path=str(folder / one.file),
+                offset=one.offset,
+                block=one.block,
+                code=one.code,
+                message=one.message,
+            )
+            for one in recording.damage
+        ]
+        sessions.append(_state(place, recording, len(files)))
+    if not sessions:
+        raise EvidenceError(
+            f"{path}: holds no recording",
+            hint="Name EVIDENCE, EVIDENCE/TENANT, a session's folder or a segment.",
+        )
+    return Verification(sessions=sessions, damage=damage, segments=segments, bytes=size)
+
+
+def _state(path: Path, recording: Recording, files: int) -> SessionState:
+    records, last_ms = 0, 0.0
+    for stint in recording.stints:
+        begun = int(stint.header.get("created_us", 0))
+        for record in stint.records():
+            if record["kind"] not in ("header", "gap"):
+                records += 1
+                last_ms = (record["at_us"] - begun) / 1000
+    return SessionState(
+        path=str(path),
+        segments=files,
+        records=records,
+        last_ms=last_ms,
+        damaged=bool(recording.damage),
+        ended=all(stint.ended for stint in recording.stints),
+    )
+
+
+def _sessions(path: Path) -> Iterator[Path]:
+    """Find the folders of sessions: itself, those of a tenant, those of all tenants; or one segment."""
+    if path.is_file():
+        yield path
+        return
+    level = [path]
+    try:
+        for _ in range(3):
+            below: list[Path] = []
+            for folder in level:
+                if segment_files(folder):
+                    yield folder
+                else:
+                    below += sorted(one for one in folder.iterdir() if one.is_dir() and not one.is_symlink())
+            level = below
+    except OSError as error:
+        raise EvidenceError(
+            f"{path}: cannot be read: {error.strerror}", hint="Name EVIDENCE, or a folder in it."
+        ) from error
