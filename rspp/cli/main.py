@@ -19,6 +19,7 @@ def build_app() -> App:
     from rspp.cli.evidence import evidence_app
     from rspp.cli.gates import generate_runtime_baseline, slo_gates_report
     from rspp.cli.specs import schema, show_pipeline, show_plan, validate_spec
+    from rspp.cli.timeline import report, timeline_app
     from rspp.cli.verification import verify_evidence
 
     app = App(
@@ -35,10 +36,12 @@ def build_app() -> App:
         verify_evidence,
         generate_runtime_baseline,
         slo_gates_report,
+        report,
     )
     for command in commands:
         app.command(command)
     app.command(evidence_app)
+    app.command(timeline_app)
     return app
 
 

@@ -23,16 +23,21 @@ from rich.console import Console
 from rspp.contracts.errors import ConfigurationError, RsppError, TransportError
 from rspp.evidence.export import write_lines
 from rspp.evidence.reader import open_recording
+from rspp.evidence.words import records_for
 from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.terminal import run_command
 from rspp.tooling.call_judge import TYPICAL_FLOOR_MS, check_demo, figures_of, floor_of, judge
+from rspp.tooling.call_page.page import call_page, write_whole
+from rspp.tooling.call_page.replayed import replay_words
+from rspp.tooling.call_page.source import model_of
 from rspp.tooling.call_scripts import demo_script, tones_script
 from rspp.tooling.figures import machine, print_checks, print_figures
 from rspp.tooling.live_view import LiveView
 from rspp.tooling.livekit_server import LiveKitServer, ensure_server
 from rspp.tooling.measure import summarise
 from rspp.tooling.presentation import run_async
-from rspp.tooling.report import call_section, figures_section, write_page
+from rspp.tooling.report import call_section, figures_section, heard_waits
+from rspp.tooling.report_parts import facts
 from rspp.tooling.room_call import echo_process, make_call, runtime_process, write_json
 from rspp.tooling.story import Story, read_story
 
@@ -136,6 +141,14 @@ async def demo_in_room(program: Path, folder: Path, console: Console) -> Outcome
     return Outcome(call, story, figures, check_demo(call, story), floor, "a real LiveKit room")
 
 
+def spoken_records(recorded: Path) -> list[dict[str, Any]]:
+    """Return the records of a call with its words, as far as its level and its tenant's policy allow."""
+    try:
+        return records_for(recorded, principal="demo", role="operator", purpose="eval")
+    except RsppError:
+        return list(open_recording(recorded).records())
+
+
 def leave_results(outcome: Outcome, target: Path, recorded: Path) -> None:
     """Put what the demo leaves in place.
 
@@ -164,20 +177,26 @@ def leave_results(outcome: Outcome, target: Path, recorded: Path) -> None:
     shutil.copytree(recorded, kept)
     write_lines(open_recording(kept).records(), target / "timeline.jsonl")
     write_json(target / "figures.json", document)
-    write_page(
-        target / "report.html",
+    kept_recording = open_recording(kept)
+    page = call_page(
+        model_of(kept_recording, spoken_records(recorded)),
         title="A call with RSPP",
         lead=f"A scripted caller talks with the example front desk in {outcome.transport}. What the caller's "
         "process sent and heard is drawn below with what the runtime decided. The figures come from the "
         f"recording alone; the room itself takes {outcome.floor:.0f} ms there and back.",
-        passed=not outcome.failures,
-        sections=[
-            figures_section(outcome.figures, outcome.checks, plots=False),
-            call_section(outcome.call, outcome.story),
+        verdict=(not outcome.failures, "failed" if outcome.failures else "passed"),
+        replay=replay_words(kept_recording),
+        before=[figures_section(outcome.figures, outcome.checks, plots=False)],
+        after=[
+            call_section(outcome.call, outcome.story, turns=False),
+            f"<h2>Made on</h2>\n{facts(made_on)}",
         ],
-        machine=made_on,
-        data=document,
+        heard_ms={
+            f"turn-1-{number}": wait for number, wait in heard_waits(outcome.call, outcome.story).items()
+        },
+        extra=document,
     )
+    write_whole(target / "report.html", page)
 
 
 async def _demo(target: Path, console: Console) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rspp.tooling.call_page.regression import write_regression_page
 from rspp.tooling.report_files import markdown_table, text_table, write_report_files
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def write_smoke_report(document: Mapping[str, Any], output: Path) -> None:
 
 
 def write_regression_report(document: Mapping[str, Any], output: Path) -> None:
-    """Write the regression report, and JSON and Markdown for each fixture.
+    """Write the regression report as JSON, Markdown and a page, and JSON and Markdown for each fixture.
 
     Raises:
         ConfigurationError: a file cannot be written.
@@ -40,6 +41,7 @@ def write_regression_report(document: Mapping[str, Any], output: Path) -> None:
         path = output.parent / FIXTURES / f"{fixture['fixture_id']}.json"
         write_report_files(path, single, fixture_markdown(single))
     write_report_files(output, document, replay_markdown("Replay regression", document))
+    write_regression_page(document, output.with_suffix(".html"))
 
 
 def replay_table(document: Mapping[str, Any]) -> list[str]:

@@ -36,8 +36,14 @@ ANSWER_LIMIT_MS = 5_000
 """An answer later than this belongs to something else."""
 
 
-def call_section(call: CallResult, story: Story | None) -> str:
-    """The call as a score with its recording, and its turns with their waterfalls."""
+def call_section(call: CallResult, story: Story | None, *, turns: bool = True) -> str:
+    """The call as a score with its recording, and its turns with their waterfalls.
+
+    Args:
+        call: the caller's side.
+        story: the runtime's records.
+        turns: whether the turns follow; a page that shows them itself goes without.
+    """
     shift = float(call.started_wall_ms)
     said = _said(call)
     legend = (
@@ -55,7 +61,7 @@ def call_section(call: CallResult, story: Story | None) -> str:
         legend,
         score(call.recording, story, shift, said),
     ]
-    if story is not None and story.ordered:
+    if turns and story is not None and story.ordered:
         parts.append(_turns(call, story, shift))
     return "\n".join(parts)
 
@@ -70,12 +76,7 @@ def _said(call: CallResult) -> list[Said]:
 
 
 def _turns(call: CallResult, story: Story, shift: float) -> str:
-    recording = call.recording
-    agent = stretches(recording.heard, recording.rate_hz)
-    caller = joined(stretches(recording.sent, recording.rate_hz), 300)
-    waits: dict[int, float | None] = {}
-    for turn in story.ordered:
-        waits[turn.number] = _heard_wait(turn, shift, [s.end for s in caller], agent)
+    waits = heard_waits(call, story)
     totals = [sum(value for _, _, value in stages(turn, waits[turn.number])) for turn in story.ordered]
     scale = max([*totals, 1.0])
     keys = "".join(f'<li><i class="{style}"></i>{escape(title)}</li>' for style, title, _ in STAGES)
@@ -84,6 +85,15 @@ def _turns(call: CallResult, story: Story, shift: float) -> str:
         "<h2>Turn by turn <small>words as heard; the wait from the caller's last sound to the answer"
         f'</small></h2><ul class="legend">{keys}</ul>{cards}'
     )
+
+
+def heard_waits(call: CallResult, story: Story) -> dict[int, float | None]:
+    """Return the caller's wait for the first sound of each turn, milliseconds, as the caller measured it."""
+    recording = call.recording
+    agent = stretches(recording.heard, recording.rate_hz)
+    ends = [one.end for one in joined(stretches(recording.sent, recording.rate_hz), 300)]
+    shift = float(call.started_wall_ms)
+    return {turn.number: _heard_wait(turn, shift, ends, agent) for turn in story.ordered}
 
 
 def _heard_wait(turn: Turn, shift: float, ends: list[float], agent: list[Any]) -> float | None:

@@ -1,0 +1,193 @@
+"""``rspp-cli timeline`` and ``report``: a recorded call for the terminal, for tools and as a page."""
+
+from __future__ import annotations
+
+import json as json_text
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cyclopts import App
+
+from rspp.contracts.errors import ConfigurationError
+from rspp.terminal import coloured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rspp.tooling.call_page.model import CallModel
+
+timeline_app = App(name="timeline", help="Show a recorded call, or give it to other tools.")
+
+
+@timeline_app.command
+def show(
+    recording: str,
+    *,
+    evidence: Path = Path("evidence"),
+    tenant: str = "default",
+    turn: int | None = None,
+    from_: int = 0,
+    to: int | None = None,
+    json: bool = False,
+) -> int:
+    """Show what happened in a call, in order.
+
+    Args:
+        recording: a session's folder, one of its files, or the id of a session in the evidence folder.
+        evidence: folder of the recordings, for a session id.
+        tenant: whose session it is.
+        turn: only this turn.
+        from_: only from here on, milliseconds from the beginning.
+        to: only until here, milliseconds from the beginning.
+        json: print one JSON object.
+    """
+    from rich.console import Console
+
+    from rspp.tooling.timeline_view import records_between, show_call, shown_document
+
+    if from_ < 0 or (to is not None and to < from_):
+        raise ConfigurationError(
+            f"timeline show: --from {from_} and --to {to} are no stretch of time",
+            hint="Give milliseconds from the beginning of the call, the earlier one first.",
+        )
+    model = _model(recording, evidence, tenant)
+    if turn is not None and all(view.number != turn for view in model.turns.values()):
+        raise ConfigurationError(
+            f"timeline show: the call has no turn {turn}",
+            hint=f"It has {len(model.turns)} turns; leave --turn out to see them.",
+        )
+    end_us = None if to is None else to * 1000
+    if json:
+        chosen = list(records_between(model, turn=turn, begin_us=from_ * 1000, end_us=end_us))
+        _print_json(shown_document(model, chosen))
+        return 0
+    console = Console(
+        file=sys.stdout, no_color=not coloured(sys.stdout), highlight=False, markup=False, emoji=False
+    )
+    show_call(console, model, turn=turn, begin_us=from_ * 1000, end_us=end_us)
+    return 0
+
+
+@timeline_app.command
+def export(
+    recording: str,
+    *,
+    format: Literal["jsonl", "otlp", "perfetto"] = "jsonl",
+    out: Path | None = None,
+    evidence: Path = Path("evidence"),
+    tenant: str = "default",
+) -> int:
+    """Give a recorded call to other tools.
+
+    Args:
+        recording: a session's folder, one of its files, or the id of a session in the evidence folder.
+        format: jsonl has every record; otlp is an OpenTelemetry trace as JSON; perfetto opens in
+            ui.perfetto.dev.
+        out: file to write; standard output when absent.
+        evidence: folder of the recordings, for a session id.
+        tenant: whose session it is.
+    """
+    from rspp.cli.replay import open_named
+    from rspp.tooling.call_page.source import model_of
+    from rspp.tooling.timeline_export import otlp_traces, perfetto_trace
+
+    found = open_named(recording, evidence, tenant)
+    if format == "jsonl":
+        _lines_out((_dumped(record) for record in found.records()), out)
+        return 0
+    model = model_of(found)
+    document = otlp_traces(model) if format == "otlp" else perfetto_trace(model)
+    _lines_out([_dumped(document)], out)
+    return 0
+
+
+def report(
+    recording: str,
+    *,
+    out: Path = Path("report.html"),
+    evidence: Path = Path("evidence"),
+    tenant: str = "default",
+    purpose: str = "",
+    principal: str = "",
+    role: str = "",
+    check_replay: bool = True,
+    json: bool = False,
+) -> int:
+    """Write a recorded call as one page that needs nothing else.
+
+    Args:
+        recording: a session's folder, one of its files, or the id of a session in the evidence folder.
+        out: file to write.
+        evidence: folder of the recordings, for a session id.
+        tenant: whose session it is.
+        purpose: why you ask for the words that were said; the request is logged. Without it none are shown.
+        principal: who asks for the words.
+        role: in which role.
+        check_replay: replay the recording and say on the page whether it comes out identical.
+        json: print the page's data as one JSON object instead of writing the page.
+    """
+    from rspp.cli.replay import open_named
+    from rspp.tooling.call_page.document import call_document
+    from rspp.tooling.call_page.page import call_page, write_whole
+    from rspp.tooling.call_page.replayed import replay_words
+    from rspp.tooling.call_page.source import model_of
+
+    found = open_named(recording, evidence, tenant)
+    records: list[dict[str, Any]] | None = None
+    if purpose:
+        from rspp.evidence.words import records_for
+
+        if not principal or not role:
+            raise ConfigurationError(
+                "report: --purpose asks for words without saying who asks",
+                hint="Add --principal NAME --role ROLE.",
+            )
+        records = records_for(found.path, principal=principal, role=role, purpose=purpose)
+    model = model_of(found, records)
+    said = replay_words(found) if check_replay else ""
+    if json:
+        _print_json(call_document(model, replay=said))
+        return 0
+    try:
+        write_whole(out, call_page(model, replay=said))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    print(f"wrote {out}")
+    return 0
+
+
+def _model(recording: str, evidence: Path, tenant: str) -> CallModel:
+    from rspp.cli.replay import open_named
+    from rspp.tooling.call_page.source import model_of
+
+    return model_of(open_named(recording, evidence, tenant))
+
+
+def _dumped(value: dict[str, Any]) -> str:
+    return json_text.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json_text.dumps(value, indent=2))
+
+
+def _lines_out(lines: Iterable[str], out: Path | None) -> None:
+    if out is None:
+        for line in lines:
+            sys.stdout.write(line + "\n")
+        return
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with out.open("w", encoding="utf-8", errors="replace") as file:
+            file.writelines(line + "\n" for line in lines)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    print(f"wrote {out}", file=sys.stderr)
+
+
+def _unwritable(out: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"--out {out}: cannot be written: {error.strerror or error}",
+        hint="Name a file in a folder that this user may write to.",
+    )
