@@ -112,7 +112,7 @@ def replay_smoke_report(
 def replay_regression_report(
     output: Path = REGRESSION_REPORT, metadata: Path | None = None, gate: str = "full", *, json: bool = False
 ) -> int:
-    """Replay the golden recordings of a gate; write JSON and Markdown, and both for each recording.
+    """Replay the golden recordings of a gate; write JSON, Markdown and a page, and the first two for each.
 
     Args:
         output: JSON file to write; the others go beside it.

@@ -17,7 +17,12 @@ QUICK = (
     "ops/slo-gates-report.json",
     "ops/slo-gates-report.md",
 )
-FULL = (*QUICK, "replay/regression-report.json", "replay/regression-report.md")
+FULL = (
+    *QUICK,
+    "replay/regression-report.json",
+    "replay/regression-report.md",
+    "replay/regression-report.html",
+)
 FIXTURES = "replay/fixtures"
 """Holds JSON and Markdown for each golden recording after a full run."""
 
