@@ -163,7 +163,10 @@ class ProviderPolicy:
             ``fallback``; none allows all, an empty list nothing. ``degrade`` concerns nodes, not providers.
         max_attempts: attempts at one provider, 1 or 2.
         max_candidates: providers of one modality that are used, 1 to 5.
-        attempt_ms: longest wait for an attempt's first result while another provider is left.
+        attempt_ms: longest wait for an attempt's first result while another provider is left, and the
+            budget of an attempt until something of it is handed on.
+        warn_ms: when an attempt is warned that its budget runs out; 0 gives attempts no budget. A budget
+            that is used up ends the turn where neither a switch nor a fallback is allowed.
 
     Raises:
         ValueError: a value is out of range; the message names field, value and remedy.
@@ -177,6 +180,7 @@ class ProviderPolicy:
         max_attempts: int = 2,
         max_candidates: int = 5,
         attempt_ms: int = 1500,
+        warn_ms: int = 0,
     ) -> ProviderPolicy: ...
 
 @final

@@ -15,7 +15,7 @@ from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from rspp.pipeline.checker import Fault, fault_at, nearest
 from rspp.pipeline.document import line_of
-from rspp.pipeline.normalise import plan_policy, provider_bindings
+from rspp.pipeline.normalise import plan_policy, profile_of, provider_bindings
 from rspp.pipeline.spec import PipelineSpec
 
 if TYPE_CHECKING:
@@ -111,14 +111,17 @@ def provider_policy(spec: PipelineSpec, responders: int, synthesizers: int) -> d
         responders: how many candidates are open for replies.
         synthesizers: how many candidates are open for speech.
     """
-    plan = plan_policy(spec)
+    plan, profile = plan_policy(spec), profile_of(spec)
     counts = {"llm": responders, "tts": synthesizers}
     return {
         "candidates": [
             (modality, name) for modality, count in counts.items() for name in _names(spec, modality, count)
         ],
         "adaptive_actions": plan["allowed_adaptive_actions"],
+        "max_attempts": profile.attempts.per_provider,
+        "max_candidates": profile.attempts.candidates,
         "attempt_ms": plan["budgets"]["node_budget_ms_default"],
+        "warn_ms": profile.budgets.node_warn_ms,
     }
 
 

@@ -59,3 +59,70 @@ def test_f2_equal_faults_have_equal_outcomes() -> None:
         return call.hold().timeline.lines
 
     assert once() == once()
+
+
+def told_at(call: FaultCall, *names: str) -> list[tuple[str, int]]:
+    """The first of each signal with its time after the first invocation, in ms."""
+    records = [record for record in call.records if record["kind"] == "signal"]
+    begun = next(record["at_us"] for record in call.records if record.get("name") == "invoke")
+    found = [(record["event"]["signal"], (record["at_us"] - begun) // 1000) for record in records]
+    return [next(pair for pair in found if pair[0] == name) for name in names]
+
+
+@pytest.mark.conformance("G-13")
+def test_f2_a_node_that_uses_up_its_budget_is_warned_and_replaced() -> None:
+    call = FaultCall(WAIT, responder=lambda real: FaultResponder(real, ["hang"]), spare=1).hold().check()
+    moments = ("budget_warning", "budget_exhausted", "provider_switch", "fallback")
+    assert told_at(call, *moments) == [(moments[0], 1_200), *((name, 1_500) for name in moments[1:])]
+    assert call.signals("budget_exhausted", "fallback") == [
+        ("budget_exhausted", "budget_exhausted"),
+        ("fallback", "budget_exhausted"),
+    ]
+    assert call.life(1)[-1] != "abort"
+    assert call.responders[1].calls == 1
+
+
+def test_f2_a_used_up_budget_ends_the_turn_when_the_plan_allows_no_way_out() -> None:
+    call = FaultCall(
+        WAIT,
+        settings={"adaptive_actions": []},
+        responder=lambda real: FaultResponder(real, ["hang"]),
+        spare=1,
+    )
+    call.hold().check()
+    moments = ("budget_warning", "budget_exhausted", "abort")
+    assert told_at(call, *moments) == [(moments[0], 1_200), (moments[1], 1_500), (moments[2], 1_500)]
+    assert call.signals("abort")[0] == ("abort", "node_timeout_or_failure")
+    assert call.signals("fallback", "provider_switch") == []
+    assert call.responders[1].calls == 0
+
+
+def test_f2_with_a_way_out_allowed_and_none_left_the_turn_has_its_own_budget() -> None:
+    call = FaultCall(WAIT, responder=lambda real: FaultResponder(real, ["hang"])).hold().check()
+    assert told_at(call, "budget_warning", "budget_exhausted")[1][1] == 1_500
+    assert call.signals("budget_exhausted") == [
+        ("budget_exhausted", "budget_exhausted"),
+        ("budget_exhausted", "node_timeout_or_failure"),
+    ]
+    assert told_at(call, "abort")[0][1] in range(4_990, 5_001)
+
+
+def test_f2_the_numbers_of_the_profile_are_the_budget() -> None:
+    profile = {
+        "name": "quick",
+        "budgets": {"node_warn_ms": 300, "node_ms": 400},
+        "attempts": {"candidates": 1},
+    }
+    settings = {"profile": "quick", "profiles": {"quick": profile}}
+    call = FaultCall(WAIT, settings=settings, responder=lambda real: FaultResponder(real, ["hang"]), spare=1)
+    call.hold().check()
+    assert told_at(call, "budget_warning", "budget_exhausted") == [
+        ("budget_warning", 300),
+        ("budget_exhausted", 400),
+    ]
+    assert call.responders[1].calls == 0
+
+
+def test_f2_an_answer_in_time_hears_nothing_of_budgets() -> None:
+    call = FaultCall(fault_after(9_500)).hold().check()
+    assert call.signals("budget_warning", "budget_exhausted") == []

@@ -113,7 +113,8 @@ pub(crate) struct ProviderPolicy {
 impl ProviderPolicy {
     #[new]
     #[pyo3(signature = (
-        *, candidates, adaptive_actions = None, max_attempts = 2, max_candidates = 5, attempt_ms = 1500
+        *, candidates, adaptive_actions = None, max_attempts = 2, max_candidates = 5, attempt_ms = 1500,
+        warn_ms = 0
     ))]
     fn new(
         candidates: Vec<(String, String)>,
@@ -121,11 +122,18 @@ impl ProviderPolicy {
         max_attempts: i64,
         max_candidates: i64,
         attempt_ms: i64,
+        warn_ms: i64,
     ) -> PyResult<Self> {
+        if warn_ms > attempt_ms {
+            return Err(PyValueError::new_err(format!(
+                "warn_ms is {warn_ms}: choose at most attempt_ms, which is {attempt_ms}"
+            )));
+        }
         let mut inner = InvocationPolicy {
             max_attempts: within("max_attempts", max_attempts, i64::from(MAX_ATTEMPTS))?,
             max_candidates: within("max_candidates", max_candidates, i64::from(MAX_CANDIDATES))?,
             attempt_ms: u64::from(within::<u32>("attempt_ms", attempt_ms, 600_000)?),
+            warn_ms: count("warn_ms", warn_ms)?,
             ..InvocationPolicy::default()
         };
         if let Some(actions) = adaptive_actions {

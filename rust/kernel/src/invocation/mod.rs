@@ -16,10 +16,12 @@ pub mod circuit;
 pub mod outcome;
 pub mod policy;
 
+use crate::budget::{Budget, BudgetDecision};
 use crate::cancellation::CancelToken;
 use crate::input::{Modality, ProviderOutcome};
 use crate::names::named_enum;
 use crate::reason::{Label, Reason};
+use crate::signal::Signal;
 
 use circuit::Circuit;
 use outcome::Ending;
@@ -96,6 +98,8 @@ pub struct Finished {
     pub cancelled: bool,
     /// Outputs that came after the cancel and were dropped.
     pub dropped: u32,
+    /// Whether its budget was used up.
+    pub budget_spent: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +121,20 @@ struct Invocation {
     attempt_us: u64,
     delivered: bool,
     dropped: u32,
+    budget: Option<Budget>,
+}
+
+/// A budget of which something is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetDue {
+    /// Number of the invocation.
+    pub invocation: u32,
+    /// Its turn.
+    pub turn: u32,
+    /// What was decided.
+    pub decision: BudgetDecision,
+    /// What must be told.
+    pub told: [Option<(Signal, Reason)>; 3],
 }
 
 impl Invocation {
@@ -190,6 +208,7 @@ impl Invocations {
             attempt_us: now_us,
             delivered: false,
             dropped: 0,
+            budget: self.policy.node_budget().map(|budget| Budget::start(budget, now_us)),
         };
         self.live.push(invocation);
         let circuit = self.candidates[modality as usize][index].circuit.call();
@@ -230,10 +249,31 @@ impl Invocations {
         };
         if invocation.state == State::Running {
             invocation.delivered = true;
+            invocation.budget = None;
             return true;
         }
         invocation.dropped = invocation.dropped.saturating_add(1);
         false
+    }
+
+    /// When something of a running attempt's budget is due, microseconds.
+    #[must_use]
+    pub fn budget_due_us(&self) -> Option<u64> {
+        let running = self.live.iter().filter(|live| live.state == State::Running);
+        running.filter_map(|live| live.budget?.due_us()).min()
+    }
+
+    /// Decides on the first running attempt of whose budget something is due.
+    pub fn take_budget_due(&mut self, now_us: u64) -> Option<BudgetDue> {
+        let running = self.live.iter_mut().filter(|live| live.state == State::Running);
+        for live in running {
+            let Some(budget) = live.budget.as_mut() else { continue };
+            if budget.due_us().is_some_and(|due_us| due_us <= now_us) {
+                let (decision, told) = budget.observe(now_us);
+                return Some(BudgetDue { invocation: live.number, turn: live.turn, decision, told });
+            }
+        }
+        None
     }
 
     /// Cancels every running invocation that `chosen` names; tells each number.
@@ -276,6 +316,7 @@ impl Invocations {
             next_circuit: None,
             cancelled,
             dropped: invocation.dropped,
+            budget_spent: invocation.budget.is_some_and(|mut budget| budget.observe(now_us).0.exhausted),
         };
         let untried = self.untried(now_us, &invocation);
         if !invocation.delivered && !cancelled {
@@ -304,6 +345,7 @@ impl Invocations {
         let index = usize::from(invocation.candidate);
         finished.next_circuit = self.candidates[modality as usize][index].circuit.call();
         invocation.attempt_us = now_us + wait_us;
+        invocation.budget = self.policy.node_budget().map(|budget| Budget::start(budget, now_us + wait_us));
         self.live[place] = invocation;
         finished.next_provider = self.provider(modality, invocation.candidate);
         finished.next = Some(self.attempt(now_us, &invocation, wait_us));

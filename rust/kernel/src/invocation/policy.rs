@@ -1,5 +1,6 @@
 //! What a failed attempt may be followed by, within the adaptive actions that the plan allows.
 
+use crate::budget::BudgetPolicy;
 use crate::input::ProviderOutcome;
 use crate::invocation::outcome::Ending;
 use crate::names::named_enum;
@@ -43,6 +44,8 @@ pub struct InvocationPolicy {
     pub max_candidates: u8,
     /// How long an attempt may take to its first result while another provider is left.
     pub attempt_ms: u64,
+    /// When a node that has handed nothing on is warned; 0 gives nodes no budget.
+    pub warn_ms: u64,
 }
 
 impl Default for InvocationPolicy {
@@ -54,6 +57,7 @@ impl Default for InvocationPolicy {
             max_attempts: MAX_ATTEMPTS,
             max_candidates: MAX_CANDIDATES,
             attempt_ms: 1500,
+            warn_ms: 0,
         }
     }
 }
@@ -74,6 +78,15 @@ impl InvocationPolicy {
     #[must_use]
     pub const fn moves_on(&self) -> bool {
         self.provider_switch || self.fallback
+    }
+
+    /// The budget of each attempt until something of it is handed on.
+    #[must_use]
+    pub fn node_budget(&self) -> Option<BudgetPolicy> {
+        let limited = (self.warn_ms > 0).then(|| {
+            BudgetPolicy::new(self.warn_ms.min(self.attempt_ms), self.attempt_ms, false, self.moves_on())
+        });
+        limited?.ok()
     }
 
     /// What follows an attempt that ended so; `more` when another provider is left, `resting` when the

@@ -278,7 +278,7 @@ impl SessionKernel {
     }
 
     /// Aborts the running turn because something in it failed, and says so if the policy wants it.
-    fn fail(&mut self, reason: Reason) {
+    pub(super) fn fail(&mut self, reason: Reason) {
         let Some(open) = self.turn else { return };
         let (burst, speaking) = (self.burst, self.gate.held_by(Hold::Speech));
         self.abort(reason);

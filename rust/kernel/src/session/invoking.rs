@@ -1,12 +1,13 @@
 //! Calling providers and cancelling what runs, with their evidence.
 
+use crate::budget::Action;
 use crate::cancellation::{CancelScope, CancelToken};
 use crate::effect::Effect;
 use crate::evidence::record::{AttemptRecord, Body, Call, Class, Marker};
 use crate::input::{Modality, ProviderOutcome};
 use crate::invocation::outcome::Ending;
 use crate::invocation::policy::{InvocationPolicy, RetryDecision};
-use crate::invocation::{circuit, Attempt, Finished, MAX_LIVE};
+use crate::invocation::{circuit, Attempt, BudgetDue, Finished, MAX_LIVE};
 use crate::reason::{Label, Reason};
 use crate::session::SessionKernel;
 use crate::signal::{Emitter, Signal};
@@ -66,6 +67,10 @@ impl SessionKernel {
         self.enter(now_us);
         let call = Call::AttemptFinished { invocation, ending, idle_us };
         self.note_call(Class::Baseline, self.open_turn(), call);
+        // A shell that gives up at the very limit may come before the timer.
+        while let Some(due) = self.invocations.take_budget_due(self.now_us) {
+            self.tell_budget(&due);
+        }
         let finished = self.invocations.finish(self.now_us, invocation, ending, idle_us)?;
         let turn = finished.turn;
         let reason = finished.ending.reason.map_or(Label::Empty, Label::Known);
@@ -89,6 +94,10 @@ impl SessionKernel {
         self.circuit_event(turn, invocation, finished.circuit);
         if matches!(finished.decision, RetryDecision::ProviderSwitch | RetryDecision::Fallback) {
             self.signal_invocation(turn, invocation, Signal::ProviderSwitch, Emitter::Rk11, reason);
+            if finished.budget_spent {
+                let spent = Label::Known(Reason::BudgetExhausted);
+                self.signal_invocation(turn, invocation, Signal::Fallback, Emitter::Rk17, spent);
+            }
         }
         self.circuit_event(turn, invocation, finished.next_circuit);
         if finished.next.is_none() {
@@ -107,6 +116,29 @@ impl SessionKernel {
             if finished.dropped > 0 {
                 let dropped = u64::from(finished.dropped);
                 self.marker(Class::Baseline, turn, Marker::LateOutputDropped, dropped);
+            }
+        }
+    }
+
+    /// Warns nodes that have handed nothing on yet, and ends a turn whose plan allows no way out.
+    ///
+    /// Where the plan allows another provider but none is left, the turn's own budget decides.
+    pub(super) fn node_budgets(&mut self) {
+        while let Some(due) = self.invocations.take_budget_due(self.now_us) {
+            self.tell_budget(&due);
+            let over = due.decision.action == Action::Terminate;
+            if over && due.turn != 0 && due.turn == self.open_turn() {
+                self.fail(Reason::NodeTimeoutOrFailure);
+            }
+        }
+    }
+
+    /// A fallback is told when it is taken: the attempt may still hand something on.
+    fn tell_budget(&mut self, due: &BudgetDue) {
+        for (signal, reason) in due.told.into_iter().flatten() {
+            if signal != Signal::Fallback {
+                let reason = Label::Known(reason);
+                self.signal_invocation(due.turn, due.invocation, signal, Emitter::Rk17, reason);
             }
         }
     }

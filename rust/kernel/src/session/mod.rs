@@ -55,6 +55,7 @@ enum Drained {
 enum Timer {
     Budget,
     Release,
+    Node,
     Place,
     Prelude(prelude::Timer),
 }
@@ -302,9 +303,10 @@ impl SessionKernel {
             .map(|(due, timer)| (due, Timer::Prelude(timer)));
         let release = self.release_due_us().map(|due| (due, Timer::Release));
         let budget = self.budget_due_us().map(|due| (due, Timer::Budget));
+        let node = self.invocations.budget_due_us().map(|due| (due, Timer::Node));
         let place = self.place_due_us().map(|due| (due, Timer::Place));
         // A probe that is due together with a release goes first: its answer may be worth the wait.
-        [spoken, release, budget, place].into_iter().flatten().min_by_key(|(due, _)| *due)
+        [spoken, release, budget, node, place].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
     fn fire_timers(&mut self) {
@@ -315,6 +317,7 @@ impl SessionKernel {
             match timer {
                 Timer::Budget => self.budget_exhausted(),
                 Timer::Release => self.release_speech(),
+                Timer::Node => self.node_budgets(),
                 Timer::Place => self.look_for_place(),
                 Timer::Prelude(timer) => self.prelude_timer(timer),
             }
