@@ -165,7 +165,7 @@ def _model(recording: str, evidence: Path, tenant: str) -> CallModel:
 
 
 def _dumped(value: dict[str, Any]) -> str:
-    return json_text.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json_text.dumps(value, separators=(",", ":"))
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -133,9 +133,7 @@ def _turns(console: Console, model: CallModel, turns: list[TurnView]) -> None:
     console.print()
     if console.width < NARROW:
         for turn in turns:
-            console.print(
-                Text(f"{turn.key} {_time(turn.begin_us)} ").append(turn.ending, _ending_style(turn))
-            )
+            console.print(printable(f"{turn.key} {_time(turn.begin_us)} ").append_text(_ending(turn)))
             console.print(Text("  ").append_text(_said(turn)))
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -151,15 +149,17 @@ def _turns(console: Console, model: CallModel, turns: list[TurnView]) -> None:
         table.add_row(
             printable(turn.key),
             _time(turn.begin_us),
-            Text(turn.ending, _ending_style(turn)),
+            _ending(turn),
             f"{wait / 1000:.0f}" if turn.latencies else "",
             _said(turn),
         )
     console.print(table)
 
 
-def _ending_style(turn: TurnView) -> str:
-    return {"commit": "green", "abort": "red"}.get(turn.outcome, "dim")
+def _ending(turn: TurnView) -> Text:
+    shown = printable(turn.ending)
+    shown.stylize({"commit": "green", "abort": "red"}.get(turn.outcome, "dim"))
+    return shown
 
 
 def _said(turn: TurnView) -> Text:
@@ -203,8 +203,9 @@ def _line(console: Console, at: int, row: str, name: str, style: Style, turn: st
     where = row.removeprefix("edge:")
     line = Text(f"{_time(at)} ", "dim")
     if console.width >= NARROW:
-        line.append(f"{LANE_WORDS.get(where, where)[:12]:<13}", "cyan" if row.startswith("edge:") else "dim")
-        line.append(f"{turn[:12]:<9} ", "dim")
+        lane = printable(f"{LANE_WORDS.get(where, where)[:12]:<13}")
+        lane.stylize("cyan" if row.startswith("edge:") else "dim")
+        line.append_text(lane).append_text(printable(f"{turn[:12]:<9} "))
     room = max(8, console.width - cell_len(line.plain))
     shown = printable(name)
     shown.truncate(room, overflow="ellipsis")
