@@ -398,7 +398,7 @@ fn or_03_frames_that_differ_alike_are_one_divergence_with_a_count() {
 #[test]
 fn or_03_the_list_is_bounded_and_the_rest_is_counted() {
     let mut call = vec![(0, Operation::Lease { epoch: 1, length_us: 1 << 50 })];
-    call.extend([(1_000, Operation::Text(1)); 1_100]);
+    call.extend(vec![(1_000, Operation::Text(1)); 1_100]);
     let recording = Recording::of(Model::new(true, false, true), &call, 1);
     let policy = TurnPolicy { greeting: true, failure_notice: false, ..TurnPolicy::default() };
     let replay = recording.replay(kernel_with(policy, "graph/other"));
