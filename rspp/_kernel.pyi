@@ -934,3 +934,122 @@ def scan_segment(data: bytes, previous: bytes | None = None) -> SegmentScan:
 
 def verify_segment(data: bytes, previous: bytes | None = None) -> SegmentScan:
     """Find what is wrong with a segment as ``scan_segment`` does, without the list of its blocks."""
+
+@final
+class Divergence:
+    """One difference between a recording and its replay.
+
+    Attributes:
+        class_: ``PLAN_DIVERGENCE``, ``OUTCOME_DIVERGENCE``, ``ORDERING_DIVERGENCE``,
+            ``TIMING_DIVERGENCE`` or ``AUTHORITY_DIVERGENCE``.
+        scope: ``turn:<turn id>``, ``session:<session id>``, or ``trace``.
+        turn: number of the turn, 0 for none.
+        at_us: time of the record, microseconds.
+        index: of the recorded record among the kernel's records, or of the one before which the replay
+            said more.
+        message: what differs.
+        recorded: the recorded record as JSON, empty when there is none.
+        replayed: the replayed record as JSON, empty when there is none.
+        diff_us: how far apart the two are, for ``TIMING_DIVERGENCE``, microseconds.
+        repeats: how many later records differ in the very same way and are not listed.
+    """
+
+    class_: str
+    scope: str
+    turn: int
+    at_us: int
+    index: int
+    message: str
+    recorded: str
+    replayed: str
+    diff_us: int | None
+    repeats: int
+
+@final
+class Replay:
+    """The same kernel once more over what it was given.
+
+    Every recorded input is given again at its time; what the kernel writes about it is compared with what
+    was recorded up to the next input. After a difference the replay goes on with the recorded inputs.
+
+    Args: those of ``SessionKernel``, as the header of the stint has them.
+
+    Raises:
+        ValueError: as ``SessionKernel`` does.
+    """
+
+    def __new__(
+        cls,
+        *,
+        session_id: str,
+        policy: TurnPolicy,
+        plan: PlanTemplate,
+        now_us: int,
+        wall_clock_ms: int,
+        evidence_capacity: int = 4096,
+        providers: ProviderPolicy | None = None,
+        behaviours: Sequence[int] | None = None,
+    ) -> Replay: ...
+    def feed(self, block: bytes) -> None:
+        """Take one recorded block, the next after those fed before.
+
+        Raises:
+            ValueError: the block is malformed, at an offset it names; or more than a million records wait.
+        """
+    def feed_gap(self, at_us: int, records: int) -> None:
+        """Say that records are missing between what was fed and what will be.
+
+        Args:
+            at_us: from when on.
+            records: how many, 0 when nobody knows.
+
+        Raises:
+            ValueError: too many records wait.
+        """
+    def finish(self) -> None:
+        """Go on to the end of what was fed, which is the end of the recording.
+
+        What the last input led to is complete then; without it, it is judged as far as it goes.
+        """
+    def advance(self, records: int) -> int:
+        """Go on by up to ``records`` records; returns how many it were."""
+    def advance_to_us(self, at_us: int) -> int:
+        """Go on to the last record that is not later than ``at_us``; returns how many it were."""
+    def advance_to_turn(self, turn: int) -> bool:
+        """Go on until the recording speaks of that turn; false when it never does."""
+    @property
+    def position(self) -> int:
+        """Index of the next record."""
+    @property
+    def at_us(self) -> int:
+        """Time of the latest record, microseconds."""
+    @property
+    def turn(self) -> int:
+        """Number of the open turn, 0 when none is."""
+    @property
+    def turn_state(self) -> str:
+        """State of the turn machine."""
+    @property
+    def epoch(self) -> int:
+        """Epoch of the lease held, 0 before the first."""
+    @property
+    def held(self) -> bool:
+        """Whether the voice is held."""
+    @property
+    def inputs(self) -> int:
+        """Inputs given to the kernel."""
+    @property
+    def compared(self) -> int:
+        """Recorded records that were compared."""
+    @property
+    def gap(self) -> tuple[int, int] | None:
+        """Where inputs are missing: time in microseconds, and records, 0 when nobody knows how many.
+
+        Nothing beyond is judged and the kernel's state stays as it was.
+        """
+    @property
+    def divergences(self) -> list[Divergence]:
+        """What differs up to the position, in the order of the recording; at most 1,000."""
+    @property
+    def unlisted(self) -> int:
+        """Divergences beyond those listed."""

@@ -8,6 +8,7 @@ mod lane;
 mod policy;
 mod record_decoder;
 mod segment;
+mod replay;
 mod session;
 mod tables;
 
@@ -23,6 +24,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     effects::register(module)?;
     session::register(module)?;
     segment::register(module)?;
+    replay::register(module)?;
     edge::register(module)?;
     record_decoder::register(module)?;
     module.add_class::<lane::LaneRouter>()?;

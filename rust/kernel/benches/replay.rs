@@ -10,10 +10,11 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{criterion_group, Criterion};
+use rspp_kernel::evidence::codec::Entry;
 use rspp_kernel::input::{Event, Input, Transcript};
 use rspp_kernel::plan::PlanTemplate;
 use rspp_kernel::policy::TurnPolicy;
-use rspp_kernel::replay::{Entry, Replay};
+use rspp_kernel::replay::Replay;
 use rspp_kernel::session::{SessionKernel, Settings};
 
 const MINUTES: u64 = 10;

@@ -6,13 +6,15 @@ mod common;
 use calls::call;
 use common::{kernel, kernel_with, Model, Operation};
 use proptest::prelude::*;
+use rspp_kernel::evidence::codec::Entry;
 use rspp_kernel::evidence::record::{Body, Marker, Record};
+use rspp_kernel::evidence::ring::Gap;
 use rspp_kernel::fence::Verdict;
 use rspp_kernel::input::{Event, Input};
 use rspp_kernel::policy::TurnPolicy;
 use rspp_kernel::reason::Label;
 use rspp_kernel::replay::divergence::{Class, Found, MAX_LISTED};
-use rspp_kernel::replay::{Entry, Missing, Replay};
+use rspp_kernel::replay::Replay;
 use rspp_kernel::session::SessionKernel;
 use rspp_kernel::signal::Signal;
 
@@ -47,7 +49,7 @@ impl Recording {
     fn record(&mut self, wanted: impl Fn(&Record) -> bool) -> (u64, &mut Record) {
         let records = self.entries.iter_mut().filter_map(|entry| match entry {
             Entry::Record(record) => Some(record),
-            Entry::Missing(_) => None,
+            Entry::Gap(_) => None,
         });
         let (index, record) = records.enumerate().find(|(_, record)| wanted(record)).expect("such a record");
         (index as u64, record)
@@ -127,7 +129,7 @@ proptest! {
         let recording = Recording::of(Model::new(true, true, true), &long, every);
         let replay = recording.replay(kernel(true, true, true));
         prop_assert!(unchanged(&replay), "{:?}", replay.found());
-        let lost = recording.entries.iter().any(|entry| matches!(entry, Entry::Missing(_)));
+        let lost = recording.entries.iter().any(|entry| matches!(entry, Entry::Gap(_)));
         prop_assert!(replay.gap().is_some() || !lost);
     }
 
@@ -344,8 +346,8 @@ fn or_03_nothing_is_judged_behind_a_gap() {
         plan.seed += 1;
     }
     let place = usize::try_from(index).expect("small");
-    let missing = Missing { at_us: 5_300_000, records: 4 };
-    recording.entries.insert(place, Entry::Missing(missing));
+    let missing = Gap::noted(5_300_000, 4);
+    recording.entries.insert(place, Entry::Gap(missing));
     let replay = recording.replay(ordinary_kernel());
     assert!(unchanged(&replay));
     assert_eq!(replay.gap(), Some(missing));

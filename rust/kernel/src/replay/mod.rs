@@ -14,8 +14,10 @@ mod words;
 
 use std::collections::VecDeque;
 
+use crate::evidence::codec::Entry;
 use crate::evidence::json::Context;
 use crate::evidence::record::{Body, Record};
+use crate::evidence::ring::Gap;
 use crate::reason::{Interner, Label, Reason};
 use crate::session::SessionKernel;
 use crate::signal::Signal;
@@ -27,24 +29,6 @@ use words::relabel;
 
 /// Most records that wait to be replayed.
 pub const MAX_PENDING: usize = 1 << 20;
-
-/// Where inputs are missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Missing {
-    /// From when on, microseconds.
-    pub at_us: u64,
-    /// How many records are known to be missing, 0 when nobody knows.
-    pub records: u64,
-}
-
-/// What comes next in a recording.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// A record, its words numbered by the recording.
-    Record(Record),
-    /// Records are missing here.
-    Missing(Missing),
-}
 
 /// Too much was fed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +60,7 @@ pub struct Replay {
     at_us: u64,
     given_us: u64,
     backwards: bool,
-    gap: Option<Missing>,
+    gap: Option<Gap>,
 }
 
 impl Replay {
@@ -124,7 +108,7 @@ impl Replay {
                     record.body = relabel(record.body, |label| self.words.label(text(label)));
                     Entry::Record(record)
                 }
-                Entry::Missing(_) => entry,
+                Entry::Gap(_) => entry,
             };
             self.pending.push_back(entry);
         }
@@ -167,7 +151,7 @@ impl Replay {
                     self.position += 1;
                 }
                 Entry::Record(_) => break,
-                Entry::Missing(missing) => self.miss(missing),
+                Entry::Gap(gap) => self.miss(gap),
             }
             self.pending.pop_front();
         }
@@ -179,8 +163,8 @@ impl Replay {
             self.at_us = self.at_us.max(record.at_us);
             return;
         }
-        if let Some(missing) = incomplete(&record) {
-            return self.miss(missing);
+        if let Some(gap) = incomplete(&record) {
+            return self.miss(gap);
         }
         let starts = given(&record.body);
         if starts {
@@ -229,9 +213,9 @@ impl Replay {
         }
     }
 
-    fn miss(&mut self, missing: Missing) {
+    fn miss(&mut self, gap: Gap) {
         self.judge(true);
-        self.gap.get_or_insert(missing);
+        self.gap.get_or_insert(gap);
     }
 
     fn judge(&mut self, cut: bool) {
@@ -290,9 +274,9 @@ impl Replay {
         self.pending.len()
     }
 
-    /// Where the replay ended because inputs are missing.
+    /// Where the replay ended because inputs are missing; 0 records when nobody knows how many.
     #[must_use]
-    pub const fn gap(&self) -> Option<Missing> {
+    pub const fn gap(&self) -> Option<Gap> {
         self.gap
     }
 
@@ -309,7 +293,7 @@ impl Replay {
 }
 
 /// Records after which what the kernel was given, or could write, is not known from the recording.
-fn incomplete(record: &Record) -> Option<Missing> {
+fn incomplete(record: &Record) -> Option<Gap> {
     let no_room = Reason::RecordingEvidenceUnavailable;
     let starved = match record.body {
         Body::Signal { signal: Signal::RecordingLevelDowngraded, .. } => true,
@@ -317,5 +301,5 @@ fn incomplete(record: &Record) -> Option<Missing> {
         Body::Decision(decision) => decision.reason == no_room,
         _ => false,
     };
-    starved.then_some(Missing { at_us: record.at_us, records: 0 })
+    starved.then(|| Gap::noted(record.at_us, 0))
 }

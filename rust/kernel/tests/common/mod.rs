@@ -9,7 +9,7 @@ use rspp_kernel::cancellation::CancelScope;
 use rspp_kernel::edge::notice::{Notice, What};
 use rspp_kernel::effect::{Effect, TurnOutcome};
 use rspp_kernel::event::{EventScope, Lane};
-use rspp_kernel::evidence::codec;
+use rspp_kernel::evidence::codec::{self, Entry};
 use rspp_kernel::evidence::json::Context;
 use rspp_kernel::fence::Verdict;
 use rspp_kernel::input::{
@@ -22,7 +22,6 @@ use rspp_kernel::migration::Step;
 use rspp_kernel::plan::PlanTemplate;
 use rspp_kernel::policy::TurnPolicy;
 use rspp_kernel::reason::{Label, Reason};
-use rspp_kernel::replay::Entry;
 use rspp_kernel::session::{SessionKernel, Settings};
 use rspp_kernel::signal::{Emitter, Signal};
 use rspp_kernel::turn::State;
