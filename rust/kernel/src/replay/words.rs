@@ -1,6 +1,6 @@
 //! The words of a recording and of its replay, brought into one numbering; and records in a few words.
 
-use crate::evidence::record::{Body, Record};
+use crate::evidence::record::{Body, Call, Record};
 use crate::reason::Label;
 
 /// The same body with other numbers for words from outside.
@@ -21,6 +21,7 @@ pub(super) fn relabel(body: Body, mut number: impl FnMut(Label) -> Label) -> Bod
             edge.name = of(edge.name);
             Body::Edge(edge)
         }
+        Body::Call(Call::Admission(place)) => Body::Call(Call::Admission(place.map(of))),
         Body::Decision(_)
         | Body::Transition(_)
         | Body::Marker { .. }
