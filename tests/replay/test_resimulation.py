@@ -12,8 +12,7 @@ from rspp import _kernel
 from rspp.contracts.errors import ProviderError
 from rspp.pipeline.normalise import plan_template, turn_policy
 from rspp.pipeline.spec import PipelineSpec
-from rspp.session.virtual_time import run_virtual
-from tests.failover.faults import ASK, FaultCall, FaultResponder, fault_after
+from tests.failover.faults import ASK, FaultCall, FaultResponder, TakeoverCall, fault_after
 from tests.replay.tapes import TapedKernel, Tapes
 from tests.session.test_session import MHM, STOP, ask, world
 
@@ -42,7 +41,7 @@ def identical(kernel: TapedKernel) -> _kernel.Replay:
 
 def conversation(tapes: Tapes) -> TapedKernel:
     """A question, a listener's word, an interruption."""
-    world([ask(), (3_000, 3_200, MHM), (4_000, 5_200, STOP)], 9_000, greeting="Hello there.").hold()
+    world([ask(), (3_000, 3_400, MHM), (4_000, 5_200, STOP)], 9_000, greeting="Hello there.").hold()
     return tapes.kernels[0]
 
 
@@ -106,9 +105,8 @@ def test_or_03_a_call_with_a_fault_replays_to_the_identical_trace(
 
 
 def test_or_03_both_stints_of_a_takeover_replay_to_the_identical_trace(tapes: Tapes) -> None:
-    from tests.failover.test_f8_failover import TwoRuntimes
-
-    run_virtual(TwoRuntimes()._hold())
+    second = FaultCall(({"do": "pause", "ms": 3_500}, *ASK, {"do": "pause", "ms": 2_000}, {"do": "hang_up"}))
+    TakeoverCall(FaultCall(fault_after(9_000)), second).hold()
     epochs = [identical(kernel).epoch for kernel in tapes.kernels]
     assert epochs == [1, 2]
 
@@ -149,6 +147,19 @@ def test_or_03_other_providers_diverge_in_the_attempts(tapes: Tapes) -> None:
     replay = kernel.replay(providers=providers)
     assert {found.class_ for found in replay.divergences} <= {"OUTCOME_DIVERGENCE", "ORDERING_DIVERGENCE"}
     assert any("another" in found.replayed for found in replay.divergences)
+
+
+def test_or_03_a_behaviour_that_is_left_out_diverges_where_it_decided(tapes: Tapes) -> None:
+    kernel = conversation(tapes)
+    assert kernel.replay(behaviours=list(_kernel.BEHAVIOURS)).divergences == []
+    divergences = kernel.replay(behaviours=[]).divergences
+    assert {(found.class_, found.scope) for found in divergences[:4]} == {
+        ("OUTCOME_DIVERGENCE", "turn:turn-1-2")
+    }
+    assert "input tick changed nothing" in divergences[0].message
+    assert '"output_released"' in divergences[1].recorded
+    with pytest.raises(ValueError, match="behaviours"):
+        kernel.replay(behaviours=[999])
 
 
 def test_or_03_nothing_is_judged_behind_records_that_are_known_to_be_missing(tapes: Tapes) -> None:

@@ -7,8 +7,8 @@ mod effects;
 mod lane;
 mod policy;
 mod record_decoder;
-mod segment;
 mod replay;
+mod segment;
 mod session;
 mod tables;
 

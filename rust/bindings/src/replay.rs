@@ -59,7 +59,8 @@ pub(crate) struct Replay {
 impl Replay {
     #[new]
     #[pyo3(signature = (
-        *, session_id, policy, plan, now_us, wall_clock_ms, evidence_capacity = 4096, providers = None
+        *, session_id, policy, plan, now_us, wall_clock_ms, evidence_capacity = 4096, providers = None,
+        behaviours = None
     ))]
     #[allow(clippy::too_many_arguments)] // fixed by the stub
     fn new(
@@ -70,6 +71,7 @@ impl Replay {
         wall_clock_ms: u64,
         evidence_capacity: usize,
         providers: Option<&ProviderPolicy>,
+        behaviours: Option<Vec<i64>>,
     ) -> PyResult<Self> {
         let kernel = SessionKernel::new(
             session_id,
@@ -79,6 +81,7 @@ impl Replay {
             wall_clock_ms,
             evidence_capacity,
             providers,
+            behaviours,
         )?;
         Ok(Self { inner: replay::Replay::new(kernel.inner) })
     }

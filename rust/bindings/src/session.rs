@@ -35,7 +35,7 @@ const VERDICTS: [(&str, Verdict); 5] = [
 /// One session's decisions: pure, single-threaded, driven only by the inputs below.
 #[pyclass(module = "rspp._kernel")]
 pub(crate) struct SessionKernel {
-    inner: kernel::SessionKernel,
+    pub(crate) inner: kernel::SessionKernel,
     quotas: Option<Quotas>,
 }
 
@@ -103,7 +103,7 @@ impl SessionKernel {
         behaviours = None
     ))]
     #[allow(clippy::too_many_arguments)] // fixed by the stub
-    fn new(
+    pub(crate) fn new(
         session_id: &str,
         policy: &TurnPolicy,
         plan: &PlanTemplate,

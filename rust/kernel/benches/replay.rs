@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, clippy::print_stdout)] // a bench reads the clock and prints
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use criterion::{criterion_group, Criterion};
 use rspp_kernel::evidence::codec::Entry;
@@ -106,7 +106,7 @@ fn speed() {
         "{} records of {MINUTES} minutes with {} inputs in {took:?}: {:.0} times real time",
         replay.compared(),
         replay.inputs(),
-        (MINUTES * 60) as f64 / took.as_secs_f64()
+        Duration::from_secs(MINUTES * 60).as_secs_f64() / took.as_secs_f64()
     );
 }
 

@@ -158,6 +158,28 @@ pub struct Transcript {
 }
 
 impl<R> Event<R> {
+    /// The name in the evidence.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Lease { .. } => "lease",
+            Self::LeaseLost { .. } => "lease_lost",
+            Self::Start { .. } => "start",
+            Self::Tick => "tick",
+            Self::VoiceActivity { .. } => "voice_activity",
+            Self::Transcript(_) => "transcript",
+            Self::TextMessage { .. } => "text_message",
+            Self::Cancel { .. } => "cancel",
+            Self::GenerationFinished { .. } => "generation_finished",
+            Self::GenerationFailed { .. } => "generation_failed",
+            Self::Playback { .. } => "playback",
+            Self::Connection { .. } => "connection",
+            Self::CancelWithin { .. } => "cancel_within",
+            Self::RoutingView { .. } => "routing_view",
+            Self::Migration { .. } => "migration",
+        }
+    }
+
     /// The same event with its foreign word held another way.
     pub fn map<S>(self, hold: impl FnOnce(R) -> S) -> Event<S> {
         match self {

@@ -301,23 +301,7 @@ fn marker(out: &mut String, turn: u32, name: Marker, value: u64) {
 }
 
 fn input(event: Event<Label>, interner: &Interner, out: &mut String) {
-    let name = match event {
-        Event::Lease { .. } => "lease",
-        Event::LeaseLost { .. } => "lease_lost",
-        Event::Start { .. } => "start",
-        Event::Tick => "tick",
-        Event::VoiceActivity { .. } => "voice_activity",
-        Event::Transcript(_) => "transcript",
-        Event::TextMessage { .. } => "text_message",
-        Event::Cancel { .. } => "cancel",
-        Event::GenerationFinished { .. } => "generation_finished",
-        Event::GenerationFailed { .. } => "generation_failed",
-        Event::Playback { .. } => "playback",
-        Event::Connection { .. } => "connection",
-        Event::CancelWithin { .. } => "cancel_within",
-        Event::RoutingView { .. } => "routing_view",
-        Event::Migration { .. } => "migration",
-    };
+    let name = event.name();
     put(out, format_args!(r#","name":"{name}""#));
     match event {
         Event::Tick => {}

@@ -7,6 +7,7 @@ use crate::reason::Interner;
 use crate::replay::align::{self, Pair};
 use crate::replay::divergence::{class_of, rendered, scope_of, Class, Divergence, Found};
 use crate::replay::drift::Drift;
+use crate::replay::perform::given;
 use crate::replay::words::describe;
 
 /// One input with its consequences, twice.
@@ -96,7 +97,11 @@ impl Judge {
                 }
                 (Some(first), None) => {
                     self.explain();
-                    let message = format!("{} is missing in the replay", describe(first));
+                    let message = if given(&first.body) {
+                        format!("{} changed nothing in the replay", describe(first))
+                    } else {
+                        format!("{} is missing in the replay", describe(first))
+                    };
                     self.tell(class_of(&first.body), at, message, None, (Some(first), None), place);
                 }
                 (None, Some(second)) => {

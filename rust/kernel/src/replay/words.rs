@@ -45,7 +45,7 @@ pub(super) fn describe(record: &Record) -> String {
         Body::Marker { name, .. } => format!("marker {}", name.name()),
         Body::Plan(_) => String::from("the frozen plan"),
         Body::AgentState(state) => format!("agent state {}", state.name()),
-        Body::Input(_) => String::from("an input"),
+        Body::Input(event) => format!("input {}", event.name()),
         Body::Frame { .. } => String::from("a frame"),
         Body::Call(call) => format!("call {}", call.name()),
         Body::Provider { modality, outcome, .. } => {

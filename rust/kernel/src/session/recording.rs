@@ -4,13 +4,12 @@ use crate::cancellation::CancelScope;
 use crate::decision::Decision;
 use crate::effect::{AgentState, Effect};
 use crate::event::EventScope;
-use crate::evidence::codec::{Encoder, MAX_BLOCK_BYTES};
+use crate::evidence::codec::{Encoder, Entry, MAX_BLOCK_BYTES};
 use crate::evidence::json::Context;
 use crate::evidence::record::{Body, Call, Class, Marker, Record};
 use crate::evidence::ring::Appended;
 use crate::input::Event;
 use crate::reason::{Label, Reason};
-use crate::replay::{Entry, Missing};
 use crate::session::SessionKernel;
 use crate::signal::{Emitter, Signal};
 
@@ -198,7 +197,7 @@ impl SessionKernel {
     /// Takes the oldest record, or the note of lost ones, out of Stage A.
     pub fn take_entry(&mut self) -> Option<Entry> {
         if let Some(gap) = self.evidence.take_gap() {
-            return Some(Entry::Missing(Missing { at_us: gap.at_us, records: gap.records }));
+            return Some(Entry::Gap(gap));
         }
         self.evidence.pop().map(Entry::Record)
     }
