@@ -232,11 +232,13 @@ class Recording:
             yield from stint.records()
 
 
-def open_recording(path: Path) -> Recording:
+def open_recording(path: Path, *, content: bool = True) -> Recording:
     """Open a recording.
 
     Args:
         path: folder of a session, one segment file, or a timeline as JSON lines.
+        content: whether to look into the blocks too; checksums and links alone find every change made
+            after the writer.
 
     Raises:
         EvidenceError: there is nothing to read.
@@ -249,7 +251,7 @@ def open_recording(path: Path) -> Recording:
                     f"{path}: holds no segment",
                     hint="Name EVIDENCE/TENANT/SESSION, a segment or a timeline.jsonl.",
                 )
-            return _open_segments(path, files, whole=True)
+            return _open_segments(path, files, whole=True, content=content)
         with path.open("rb") as file:
             start = file.read(len(SEGMENT_MAGIC))
     except OSError as error:
@@ -258,12 +260,12 @@ def open_recording(path: Path) -> Recording:
             hint="Name EVIDENCE/TENANT/SESSION, a segment or a timeline.jsonl.",
         ) from error
     if start == SEGMENT_MAGIC or path.suffix == SUFFIX:
-        return _open_segments(path, [path], whole=False)
+        return _open_segments(path, [path], whole=False, content=content)
     return Recording(path, [], [], lines=True)
 
 
-def _open_segments(path: Path, files: list[Path], *, whole: bool) -> Recording:
-    segments = [read_segment(file) for file in files]
+def _open_segments(path: Path, files: list[Path], *, whole: bool, content: bool) -> Recording:
+    segments = [read_segment(file, content=content) for file in files]
     damage: list[Damage] = []
     stints: dict[str, Stint] = {}
     for segment in segments:
@@ -283,8 +285,12 @@ def _stint_before(segment: Segment, segments: list[Segment]) -> str:
     return next((str(one.header["stint"]) for one in reversed(before) if "stint" in one.header), "")
 
 
-def read_segment(path: Path) -> Segment:
+def read_segment(path: Path, *, content: bool = True) -> Segment:
     """Read one file and find what is wrong with it by itself.
+
+    Args:
+        path: the file.
+        content: whether to decode every block of records.
 
     Raises:
         EvidenceError: the file cannot be read.
@@ -297,12 +303,14 @@ def read_segment(path: Path) -> Segment:
     scan = scan_segment(data, before if header else None)
     damage = [Damage(code, name, offset, block, MEANING[code]) for code, offset, block in scan.damage]
     sealed = ""
+    decoder = StintDecoder(header)
     for number, (offset, kind, start, end, sound) in enumerate(scan.blocks):
         if not sound:
             continue
         try:
-            if kind == RECORDS:
-                read_records(data[start:end])
+            if kind == RECORDS and content:
+                kernel, _ = read_records(data[start:end])
+                decoder.kernel(kernel)
             elif kind == SEAL:
                 sealed = str(read_header(data[start:end]).get("reason", ""))
         except MalformedError as error:

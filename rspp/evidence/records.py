@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rspp._kernel import RecordDecoder
+from rspp.evidence.segment import MalformedError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -19,9 +22,10 @@ class StintDecoder:
 
     def __init__(self, header: Mapping[str, Any]) -> None:
         self._header = header
-        self._created_us = int(header.get("created_us", 0))
-        self._created_wall_ms = int(header.get("created_wall_ms", 0))
+        self._created_us = _whole(header.get("created_us"))
+        self._created_wall_ms = _whole(header.get("created_wall_ms"))
         self._latest_us = self._created_us
+        self._decoder: RecordDecoder | None = None
 
     def header(self) -> dict[str, Any]:
         """Return the header as a record."""
@@ -39,7 +43,7 @@ class StintDecoder:
         Raises:
             MalformedError: the kernel's part cannot be decoded.
         """
-        merged = self._kernel(kernel)
+        merged = self.kernel(kernel)
         latest = self._latest_us
         for record in shell:
             # A gap of the writer has no time: it lies where it stands.
@@ -60,8 +64,42 @@ class StintDecoder:
         """Time of day at ``at_us``, ms since the epoch."""
         return self._created_wall_ms + max(0, at_us - self._created_us) // 1000
 
-    def _kernel(self, kernel: bytes) -> list[dict[str, Any]]:
-        return []
+    def kernel(self, block: bytes) -> list[dict[str, Any]]:
+        """Return the records of the kernel's part of a block.
+
+        Raises:
+            MalformedError: it cannot be decoded, or the header does not say for whom it was written.
+        """
+        if not block:
+            return []
+        if self._decoder is None:
+            self._decoder = decoder_of(self._header)
+        try:
+            return [msgspec.json.decode(line) for line in self._decoder.decode(block)]
+        except ValueError as error:
+            raise MalformedError(f"the kernel's records: {error}") from None
+
+
+def decoder_of(header: Mapping[str, Any]) -> RecordDecoder:
+    """Return the decoder for the kernel's records of the stint with that header.
+
+    Raises:
+        MalformedError: the header does not say for whom they were written.
+    """
+    try:
+        return RecordDecoder(
+            session_id=header["session_id"],
+            pipeline_version=header["pipeline_version"],
+            created_us=header["created_us"],
+            created_wall_ms=header["created_wall_ms"],
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise MalformedError(f"the header does not say whose records follow: {error}") from None
+
+
+def _whole(value: object) -> int:
+    """A time of a header; 0 where an old or a forged one has none."""
+    return value if isinstance(value, int) else 0
 
 
 def _time(record: Mapping[str, Any]) -> int:

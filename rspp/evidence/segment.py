@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from rspp.contracts.errors import EvidenceError
+from rspp.evidence.dictionary import DICTIONARY
 
 FORMAT = 1
 HEADER, RECORDS, SEAL = 1, 2, 3
@@ -21,25 +22,6 @@ NO_LINK = bytes(16)
 MAX_INFLATED_BYTES = 16 * 1024 * 1024
 MAX_BODY_BYTES = 1024 * 1024
 SUFFIX = ".segment"
-
-# A constant of format 1: what records of the shell look like, the commonest last. Changing one byte of it
-# makes every recording unreadable.
-DICTIONARY = (
-    b'{"kind":"gap","records":1}\n'
-    b'{"kind":"pressure","edge":"tts->playout","queued_ms":0,"shed":0,"decisions":[{"signal":"flow_xoff",'
-    b'"emitted_by":"RK-14","turn":1,"reason":"queue_pressure"},{"signal":"flow_xon"}],"at_us":1000000}\n'
-    b'{"kind":"transcript","party":"agent","turn":1,"words":10,"final":true,"at_us":1000000}\n'
-    b'{"kind":"transcript","party":"caller","turn":1,"words":5,"final":true,"at_us":1000000}\n'
-    b'{"kind":"latency","turn":1,"name":"stt_final","value_us":100000,"at_us":1000000}\n'
-    b'{"kind":"latency","turn":1,"name":"cancel_to_gate_closed","value_us":100,"at_us":1000000}\n'
-    b'{"kind":"latency","turn":1,"name":"cancel_to_queue_cleared","value_us":100,"at_us":1000000}\n'
-    b'{"kind":"latency","turn":1,"name":"llm_first_word","value_us":1000,"at_us":1000000}\n'
-    b'{"kind":"latency","turn":1,"name":"tts_first_audio","value_us":1000,"at_us":1000000}\n'
-    b'{"kind":"latency","turn":1,"name":"turn_open_proposed_to_turn_open","value_us":0,"at_us":1000000}\n'
-    b'{"kind":"latency","turn":1,"name":"end_of_speech_to_turn_open","value_us":500000,"at_us":1000000}\n'
-    b'{"kind":"latency","turn":1,"name":"turn_open_to_first_output","value_us":10000,"at_us":1000000}\n'
-    b'{"kind":"pressure","edge":"speech","queued_ms":0,"shed":0,"decisions":[],"at_us":1000000}\n'
-)
 
 
 class MalformedError(EvidenceError):

@@ -18,7 +18,8 @@ import msgspec
 import structlog
 
 from rspp.contracts.errors import ConfigurationError, EvidenceError, RsppError
-from rspp.evidence.segment import MAX_BODY_BYTES, records_body
+from rspp.evidence.records import decoder_of
+from rspp.evidence.segment import MAX_BODY_BYTES, MalformedError, records_body
 from rspp.evidence.segment_file import SegmentWriter
 
 if TYPE_CHECKING:
@@ -406,8 +407,9 @@ class EvidenceWriter:
             if self._payloads is not None and any(block.payload for block in batch):
                 self._payloads.flush(sync=self._fsync == "always")
         except Exception as error:
-            # One session's defect must not end the evidence of the others.
-            log.exception("evidence is lost by a defect", session=stint.session_id)
+            # One session's defect must not end the evidence of the others. A traceback would show what
+            # was to be kept.
+            log.warning("evidence is lost by a defect", session=stint.session_id, error=type(error).__name__)
             with self._changed:
                 for block in batch:
                     _lose(stint, block)
@@ -538,4 +540,13 @@ def _gap_record(gap: _Gap) -> bytes:
 
 def _counter(header: dict[str, Any]) -> Callable[[bytes], int]:
     """Return how to count the records of a block of the kernel."""
-    return lambda block: 1 if block else 0
+
+    def count(block: bytes) -> int:
+        if not block:
+            return 0
+        try:
+            return len(decoder_of(header).decode(block))
+        except (MalformedError, ValueError):
+            return 1
+
+    return count

@@ -147,6 +147,7 @@ class SessionRecording:
                 "created_us": created_us,
                 "created_wall_ms": created_wall_ms,
                 "kernel": _kernel.VERSION,
+                "behaviours": sorted(_kernel.BEHAVIOURS),
                 "settings": self._settings,
                 "spec": msgspec.to_builtins(with_defaults(self._spec)),
                 "redaction": msgspec.to_builtins(self._level.decided()),
@@ -199,11 +200,11 @@ class SessionRecording:
             self._record(kind="pressure", **pressure)
 
     def _drain(self) -> None:
-        records = self._kernel.drain_evidence(DRAIN_LIMIT)
+        block = self._kernel.drain_records(DRAIN_LIMIT)
         if self._recorder is not None and self.capture is not None:
             self.capture.flush()
             self._lower()
-            self._recorder.write(b"", records + self._shell_records, durable=self._durable)
+            self._recorder.write(block, self._shell_records, durable=self._durable)
             self._durable = False
         self._shell_records = []
 

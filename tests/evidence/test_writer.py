@@ -334,19 +334,33 @@ def test_a_folder_that_may_not_be_written_costs_the_records_and_not_the_call(
         assert recorder.dropped == 4
 
 
+class FakeDefectiveStore:
+    """A payload store with a defect."""
+
+    def append(self, *_: object, **__: object) -> bool:
+        raise RuntimeError("a defect")
+
+    def flush(self, *, sync: bool = False) -> None: ...
+
+    def end(self, session: str) -> None: ...
+
+
 def test_a_defect_of_one_session_does_not_end_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with EvidenceWriter(tmp_path) as written:
+    with EvidenceWriter(tmp_path, payloads=FakeDefectiveStore()) as written:
         recorder, other = begin(written), written.open("other", epoch=1)
         other.begin(dict(HEADER))
-        other.write("no bytes", marks(0, 1))  # type: ignore[arg-type]
+        other.payload("text_raw", 1, 5, b"secret words")
         until(lambda: other.waiting == 0)
         recorder.write(b"", marks(0, 2))
         assert recorder.close()
         assert not other.close()
-        assert other.dropped == 2
+        assert other.dropped == 1
     assert values(opened(tmp_path)) == [0, 1]
+    said = capsys.readouterr().out
+    assert "lost by a defect" in said
+    assert "secret" not in said
 
 
 # ------------------------------------------------------------------------------------ waiting for it
