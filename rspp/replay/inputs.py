@@ -44,7 +44,7 @@ def kernel_arguments(header: Mapping[str, Any], **changes: Mapping[str, Any]) ->
             "session_id": header["session_id"],
             "policy": _kernel.TurnPolicy(**settings["policy"]),
             "plan": _kernel.PlanTemplate(**settings["plan"]),
-            "providers": _kernel.ProviderPolicy(**settings["providers"]),
+            "providers": _kernel.ProviderPolicy(**_with_pairs(settings["providers"])),
             "now_us": header["created_us"],
             "wall_clock_ms": header["created_wall_ms"],
             "evidence_capacity": header["settings"]["evidence_capacity"],
@@ -60,6 +60,11 @@ def kernel_arguments(header: Mapping[str, Any], **changes: Mapping[str, Any]) ->
             f"the recorded settings do not fit this kernel: {error}",
             hint="Replay with the changes that this version needs, or with the version that recorded it.",
         ) from error
+
+
+def _with_pairs(providers: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no pairs, and the kernel takes nothing else for a candidate."""
+    return {**providers, "candidates": [tuple(pair) for pair in providers["candidates"]]}
 
 
 def _lease(kernel: _kernel.SessionKernel, record: Record) -> Effects:
