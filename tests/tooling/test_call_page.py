@@ -157,7 +157,7 @@ def test_the_stages_of_a_wait_add_up() -> None:
         [{"kind": kind, "turn": "?", "event": [], "decision": 3, "at_us": None, "name": None} for kind in
          ("header", "signal", "decision", "transition", "marker", "input", "provider", "provider_attempt",
           "latency", "transcript", "pressure", "gap")],
-        [{"kind": "input", "name": "voice_activity", "at_us": 2**62, "permille": "loud"}],
+        [header(), {"kind": "input", "name": "voice_activity", "at_us": 2**62, "permille": "loud"}],
         [{"kind": "signal", "event": {"signal": "drop_notice", "edge_id": ["x"], "seq_range": 1}}],
     ],
 )  # fmt: skip
@@ -196,6 +196,7 @@ def test_what_a_page_leaves_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(data["records"]) == 30
     assert data["left_out"]["latency"] == 12
     assert sum(data["left_out"].values()) + 30 == len(build_call(takeover_call()).records)
+    assert all(mark["records"] for mark in data["marks"])
     assert "leaves out records" in Page(call_page(build_call(takeover_call()))).shown
 
 

@@ -72,7 +72,9 @@ function drawSpans(parent, row, top, height) {
     const width = Math.max(2, last - first);
     // Where many would lie on one another the first stands for them; zooming in parts them.
     if (width <= 2 && first - lastX[track] < 2) {
-      lastGroup[track]?.item.more?.push(span);
+      const stands = lastGroup[track];
+      stands?.item.more?.push(span);
+      if (stands && span.end_us - span.begin_us > stands.item.end_us - stands.item.begin_us) stands.setAttribute("class", "item " + span.style);
       continue;
     }
     const item = { ...span, more: [] };
@@ -108,7 +110,7 @@ function drawMarks(parent, row, top, height) {
     else {
       const width = Math.max(10, axis.x(group.at(-1).at_us) - x + 8);
       made.append(svg("rect", { x: x - 5, y: middle - 6, width, height: 12, rx: 6 }));
-      if (width > 14) made.append(svg("text", { x: x - 5 + width / 2, y: middle + 3.5, "text-anchor": "middle" }, group.length));
+      if (width > 7 + 7 * String(group.length).length) made.append(svg("text", { x: x - 5 + width / 2, y: middle + 3.5, "text-anchor": "middle" }, group.length));
     }
   }
 }
