@@ -16,11 +16,12 @@ SHOWN_DAMAGE = 50
 _RED, _GREEN, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[0m"
 
 
-def verify_evidence(path: Path, *, json: bool = False) -> int:
+def verify_evidence(path: Path, *, content: bool = False, json: bool = False) -> int:
     """Check recordings for cuts, edits and exchanged files, and say what of them can still be read.
 
     Args:
         path: folder of a session, of a tenant or of all evidence, or one segment.
+        content: decode every record too, and not only check its block.
         json: print one JSON object instead of lines.
 
     Returns:
@@ -28,7 +29,7 @@ def verify_evidence(path: Path, *, json: bool = False) -> int:
     """
     from rspp.evidence.verify import verify
 
-    found = verify(path)
+    found = verify(path, content=content)
     if json:
         from msgspec import json as encoder
 

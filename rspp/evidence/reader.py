@@ -139,20 +139,15 @@ class Stint:
     @property
     def loss(self) -> str:
         """Why records are missing from some place on; empty when none are."""
-        return next((block.missing for block in self.kernel_blocks() if block.missing), "")
+        return next((missing for *_, content in self._content() if (missing := _missing(content))), "")
 
     def kernel_blocks(self) -> Iterator[KernelBlock]:
         """Yield what the kernel recorded, block by block."""
         missing = ""
         for file, offset, content in self._content():
-            if isinstance(content, str):
-                missing = missing or content
-                continue
-            kernel, shell = content
-            if any(record["kind"] == "gap" for record in shell):
-                missing = missing or "the writer lost records"
-            if kernel:
-                yield KernelBlock(kernel, file, offset, missing)
+            missing = missing or _missing(content)
+            if not isinstance(content, str) and content[0]:
+                yield KernelBlock(content[0], file, offset, missing)
                 missing = ""
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -183,6 +178,13 @@ class Stint:
                     yield segment.path.name, offset, code
                     continue
                 yield segment.path.name, offset, read_records(data[start:end])
+
+
+def _missing(content: tuple[bytes, list[dict[str, Any]]] | str) -> str:
+    """Why records are missing where a block stands, or stood."""
+    if isinstance(content, str):
+        return content
+    return "the writer lost records" if any(record["kind"] == "gap" for record in content[1]) else ""
 
 
 class Recording:

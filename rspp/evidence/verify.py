@@ -39,7 +39,8 @@ class SessionState(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: its folder or file.
         segments: files.
-        records: records that can be read.
+        sound_blocks: blocks whose checksum and link are right.
+        records: records that can be read; 0 where nothing is wrong and nobody asked.
         last_ms: time of the last of them, from the beginning of its stint.
         damaged: whether anything is wrong.
         ended: whether each stint was ended in order.
@@ -47,6 +48,7 @@ class SessionState(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     segments: int
+    sound_blocks: int
     records: int
     last_ms: float
     damaged: bool
@@ -74,8 +76,12 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
         return {"whole": not self.damage, **plain}
 
 
-def verify(path: Path) -> Verification:
+def verify(path: Path, *, content: bool = False) -> Verification:
     """Check everything under ``path``.
+
+    Args:
+        path: folder of a session, of a tenant or of all evidence, or one segment.
+        content: decode every record too. Checksums and links alone find every change made after the writer.
 
     Raises:
         EvidenceError: there is nothing to check, or it cannot be read.
@@ -84,7 +90,7 @@ def verify(path: Path) -> Verification:
     damage: list[Place] = []
     segments = size = 0
     for place in _sessions(path):
-        recording = open_recording(place)
+        recording = open_recording(place, content=content)
         files = [segment for stint in recording.stints for segment in stint.segments]
         segments += len(files)
         size += sum(segment.size for segment in files)
@@ -99,7 +105,7 @@ def verify(path: Path) -> Verification:
             )
             for one in recording.damage
         ]
-        sessions.append(_state(place, recording, len(files)))
+        sessions.append(_state(place, recording, content=content))
     if not sessions:
         raise EvidenceError(
             f"{path}: holds no recording",
@@ -108,9 +114,13 @@ def verify(path: Path) -> Verification:
     return Verification(sessions=sessions, damage=damage, segments=segments, bytes=size)
 
 
-def _state(path: Path, recording: Recording, files: int) -> SessionState:
+def _state(path: Path, recording: Recording, *, content: bool) -> SessionState:
     records, last_ms = 0, 0.0
-    for stint in recording.stints:
+    ended = all(stint.ended for stint in recording.stints)
+    blocks = [block for stint in recording.stints for one in stint.segments for block in one.blocks]
+    # Records are counted where somebody asks what is left of them.
+    counted = content or bool(recording.damage) or not ended
+    for stint in recording.stints if counted else ():
         begun = int(stint.header.get("created_us", 0))
         for record in stint.records():
             if record["kind"] not in ("header", "gap"):
@@ -118,11 +128,12 @@ def _state(path: Path, recording: Recording, files: int) -> SessionState:
                 last_ms = (record["at_us"] - begun) / 1000
     return SessionState(
         path=str(path),
-        segments=files,
+        segments=sum(len(stint.segments) for stint in recording.stints),
+        sound_blocks=sum(sound for *_, sound in blocks),
         records=records,
         last_ms=last_ms,
         damaged=bool(recording.damage),
-        ended=all(stint.ended for stint in recording.stints),
+        ended=ended,
     )
 
 
