@@ -8,9 +8,9 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, clippy::print_stdout)] // a bench reads the clock and prints
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use criterion::{criterion_group, Criterion, Throughput};
+use criterion::{criterion_group, BatchSize, Criterion, Throughput};
 use rspp_kernel::edge::bounds::{Bounds, EdgeSettings, Strategy};
 use rspp_kernel::edge::buffer::EdgeBuffer;
 use rspp_kernel::evidence::record::{Body, Class, Marker, Record};
@@ -80,13 +80,39 @@ fn gate(criterion: &mut Criterion) {
     let mut kernel = kernel();
     kernel.step(Input { now_us: 0, event: Event::TextMessage { reference: 1 } });
     let mut sequence = 0;
-    criterion.bench_function("gate: frame that passes", |bencher| {
-        bencher.iter(|| {
+    let mut frames = |kernel: &mut SessionKernel, count| {
+        for _ in 0..count {
             sequence += 1;
             let verdict = kernel.frame(sequence, 1, 1, sequence, 480);
             debug_assert_eq!(verdict, Verdict::Pass);
-            black_box(verdict)
+            black_box(verdict);
+        }
+    };
+    criterion.bench_function("gate: frame that passes and is recorded", |bencher| {
+        bencher.iter_custom(|count| {
+            let (mut spent, mut left) = (Duration::ZERO, count);
+            while left > 0 {
+                let some = left.min(1024);
+                let start = Instant::now();
+                frames(&mut kernel, some);
+                spent += start.elapsed();
+                kernel.drain_records(usize::MAX);
+                left -= some;
+            }
+            spent
         });
+    });
+    assert_eq!(kernel.evidence_dropped(), 0, "every frame must be recorded");
+    criterion.bench_function("evidence: 1024 frames as bytes", |bencher| {
+        bencher.iter_batched_ref(
+            || {
+                let mut filled = kernel.clone();
+                frames(&mut filled, 1024);
+                filled
+            },
+            |filled| filled.drain_records(usize::MAX).len(),
+            BatchSize::SmallInput,
+        );
     });
 }
 

@@ -102,7 +102,7 @@ pub fn turn_id_into(out: &mut String, epoch: u64, turn: u32) {
 /// The id of a turn.
 #[must_use]
 pub fn turn_id(epoch: u64, turn: u32) -> String {
-    let mut id = String::new();
+    let mut id = String::with_capacity(40);
     turn_id_into(&mut id, epoch, turn);
     id
 }

@@ -37,9 +37,16 @@ pub struct PlanHash(pub [u8; 32]);
 impl PlanHash {
     /// Appends the 64 hexadecimal digits.
     pub fn hex_into(&self, out: &mut String) {
-        for byte in self.0 {
-            let _ = write!(out, "{byte:02x}");
+        out.extend(self.digits().map(char::from));
+    }
+
+    fn digits(&self) -> [u8; 64] {
+        let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
         }
+        digits
     }
 
     /// The 64 hexadecimal digits.
@@ -53,7 +60,11 @@ impl PlanHash {
     /// The seed of the turn: first 8 bytes, big endian, of SHA-256 of `<hash>|<turn id>`, sign bit masked.
     #[must_use]
     pub fn seed(&self, turn_id: &str) -> u64 {
-        let digest = Sha256::digest(format!("{}|{turn_id}", self.hex()));
+        let mut hasher = Sha256::new();
+        hasher.update(self.digits());
+        hasher.update(b"|");
+        hasher.update(turn_id);
+        let digest = hasher.finalize();
         let mut first = [0_u8; 8];
         first.copy_from_slice(&digest[..8]);
         u64::from_be_bytes(first) & (u64::MAX >> 1)
@@ -87,6 +98,8 @@ pub struct PlanTemplate {
     between: String,
     after_turn: String,
     unusable: Option<PlanError>,
+    /// An epoch with the hash of everything in front of the turn's id.
+    ready: Option<(u64, Sha256)>,
 }
 
 impl PlanTemplate {
@@ -154,6 +167,7 @@ impl PlanTemplate {
             between,
             after_turn,
             unusable,
+            ready: None,
         })
     }
 
@@ -177,6 +191,19 @@ impl PlanTemplate {
         text
     }
 
+    /// Hashes what all turns of an epoch share, so that opening one of them need not.
+    pub fn prepare(&mut self, epoch: u64) {
+        self.ready = Some((epoch, self.begun(epoch)));
+    }
+
+    fn begun(&self, epoch: u64) -> Sha256 {
+        let mut hasher = Sha256::new();
+        hasher.update(&self.before_epoch);
+        hasher.update(epoch.to_string());
+        hasher.update(&self.between);
+        hasher
+    }
+
     /// Freezes the plan of one turn.
     ///
     /// # Errors
@@ -186,7 +213,16 @@ impl PlanTemplate {
             return Err(error.clone());
         }
         let turn_id = event::turn_id(epoch, turn);
-        let hash = PlanHash(Sha256::digest(self.canonical(epoch, &turn_id)).into());
+        let mut hasher = match &self.ready {
+            Some((ready, hasher)) if *ready == epoch => hasher.clone(),
+            _ => self.begun(epoch),
+        };
+        // The id of a turn holds nothing that JSON escapes.
+        hasher.update(b"\"");
+        hasher.update(&turn_id);
+        hasher.update(b"\"");
+        hasher.update(&self.after_turn);
+        let hash = PlanHash(hasher.finalize().into());
         Ok(ResolvedTurnPlan { hash, seed: hash.seed(&turn_id) })
     }
 }
@@ -234,6 +270,26 @@ mod tests {
         assert_eq!(template("{\"a\":1}").materialize(1, 1), Ok(base));
         assert_eq!(base.hash.hex().len(), 64);
         assert!(base.seed <= u64::MAX >> 1);
+    }
+
+    #[test]
+    fn g_09_the_hash_is_that_of_the_canonical_form_whatever_was_prepared() {
+        let plain = template(r#"{"budgets":{"turn_budget_ms":5000},"zeta":[1]}"#);
+        for ready in [0, 3, 4] {
+            let mut prepared = plain.clone();
+            prepared.prepare(ready);
+            for (epoch, turn) in [(3, 1), (3, 70_000), (4, 1)] {
+                let turn_id = event::turn_id(epoch, turn);
+                let digest: [u8; 32] = Sha256::digest(plain.canonical(epoch, &turn_id)).into();
+                let frozen = prepared.materialize(epoch, turn).expect("a plan");
+                assert_eq!(frozen.hash, PlanHash(digest));
+                let seed = Sha256::digest(format!("{}|{turn_id}", frozen.hash.hex()));
+                assert_eq!(frozen.seed.to_be_bytes()[1..], seed[1..8]);
+                assert!(frozen.hash.hex().chars().eq(digest
+                    .iter()
+                    .flat_map(|byte| { format!("{byte:02x}").chars().collect::<Vec<_>>() })));
+            }
+        }
     }
 
     #[test]

@@ -47,6 +47,7 @@ impl SessionKernel {
     }
 
     fn remember_epoch(&mut self, epoch: u64) {
+        self.plan.prepare(epoch);
         if self.turn_epochs.len() == TURN_EPOCHS {
             self.turn_epochs.remove(0);
         }
