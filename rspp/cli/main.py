@@ -17,7 +17,12 @@ def build_app() -> App:
 
     from rspp.cli.contracts import validate_contracts, validate_contracts_report, validate_stream
     from rspp.cli.evidence import evidence_app
-    from rspp.cli.gates import generate_runtime_baseline, slo_gates_report
+    from rspp.cli.gates import (
+        generate_runtime_baseline,
+        replay_regression_report,
+        replay_smoke_report,
+        slo_gates_report,
+    )
     from rspp.cli.specs import schema, show_pipeline, show_plan, validate_spec
     from rspp.cli.timeline import report, timeline_app
     from rspp.cli.verification import verify_evidence
@@ -36,6 +41,8 @@ def build_app() -> App:
         verify_evidence,
         generate_runtime_baseline,
         slo_gates_report,
+        replay_smoke_report,
+        replay_regression_report,
         report,
     )
     for command in commands:
