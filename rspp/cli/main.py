@@ -23,6 +23,7 @@ def build_app() -> App:
         replay_smoke_report,
         slo_gates_report,
     )
+    from rspp.cli.replay import render_audio, replay, what_if
     from rspp.cli.specs import schema, show_pipeline, show_plan, validate_spec
     from rspp.cli.timeline import report, timeline_app
     from rspp.cli.verification import verify_evidence
@@ -44,6 +45,9 @@ def build_app() -> App:
         replay_smoke_report,
         replay_regression_report,
         report,
+        replay,
+        what_if,
+        render_audio,
     )
     for command in commands:
         app.command(command)

@@ -109,6 +109,41 @@ def what_if(
     return 0
 
 
+def render_audio(
+    recording: str,
+    *,
+    out: Path,
+    role: str,
+    purpose: str,
+    principal: str = "",
+    evidence: Path = Path("evidence"),
+    tenant: str = "default",
+) -> None:
+    """Write the sound of a call as it was heard: the caller on the left, the agent on the right.
+
+    The request is logged, and allowed only where the tenant's policy shows sound.
+
+    Args:
+        recording: a session's folder, or the id of a session in the evidence folder.
+        out: WAV file to write, 24 kHz.
+        role: in which role you ask, such as oncall, operator or compliance.
+        purpose: what for, such as debug, incident, eval or compliance.
+        principal: who asks; the name of this user by default.
+        evidence: folder of the recordings, for a session id.
+        tenant: whose session it is.
+    """
+    import getpass
+
+    from rspp.evidence.words import permit_sound
+    from rspp.replay.audio import read_audio, write_wav
+
+    found = open_named(recording, evidence, tenant)
+    folder = found.path if found.path.is_dir() else found.path.parent
+    permit_sound(folder.resolve(), principal=principal or getpass.getuser(), role=role, purpose=purpose)
+    seconds = write_wav(read_audio(folder.resolve(), found.stints), out)
+    print(f"wrote {out}: {seconds:.1f} s", file=sys.stderr)
+
+
 def open_named(recording: str, evidence: Path, tenant: str) -> Recording:
     """Open a recording by its path, or by the id of its session.
 

@@ -6,11 +6,12 @@ and deleted without touching the evidence.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
 from rspp.contracts.errors import EvidenceError
-from rspp.evidence.access import AccessPolicy, AccessRequest, load_policy
+from rspp.evidence.access import AccessPolicy, AccessRequest, authorise, load_policy
 from rspp.evidence.answers import EvidenceReader
 from rspp.evidence.audit_http import audit_sink
 from rspp.evidence.reader import open_recording
@@ -64,30 +65,66 @@ def records_for(
         EvidenceError: the request is denied, or the recording cannot be read.
         ConfigurationError: the tenant's policy or key is not usable.
     """
-    root, tenant = folder.parent.parent, folder.parent.name
-    own = folder.parent / POLICY_FILE
-    policy = load_policy(own) if own.is_file() else AccessPolicy(tenant_id=tenant)
-    request = AccessRequest(
-        tenant_id=tenant,
-        principal_id=principal,
-        role=role,
-        purpose=purpose,
-        requested_scope=f"session:{folder.name}",
-        requested_fidelity=fidelity,
-        requested_classes=("metadata", "text_raw"),
-    )
+    root = folder.parent.parent
+    request = _request(folder, principal, role, purpose, fidelity, ("metadata", "text_raw"))
     reader = EvidenceReader(
         root,
-        policy,
+        _policy(folder),
         audit_sink(root),
         lambda path, turn: open_recording(path).records(turn or None),
     )
     answer = reader.read(request)
     decision = answer["decision"]
     if not decision["allowed"]:
-        raise EvidenceError(
-            f"session {folder.name}: the request was denied: {decision['deny_reason']}",
-            hint=f"What may be read, and by whom, stands in {own}.",
-            reason=decision["deny_reason"],
-        )
+        raise _denied(folder, decision["deny_reason"])
     return join_words(answer["records"], answer["payloads"])
+
+
+def permit_sound(folder: Path, *, principal: str, role: str, purpose: str) -> None:
+    """Ask whether the sound of a recording may be heard; the request is logged.
+
+    Args:
+        folder: the session's folder, ``EVIDENCE/TENANT/SESSION``.
+        principal: who asks.
+        role: in which role.
+        purpose: what for.
+
+    Raises:
+        EvidenceError: it may not.
+        ConfigurationError: the tenant's policy is not usable.
+    """
+    request = _request(folder, principal, role, purpose, "L2", ("audio_raw",))
+    decision = authorise(
+        request, _policy(folder), audit_sink(folder.parent.parent), now_ms=time.time_ns() // 1_000_000
+    )
+    if not decision.allowed:
+        raise _denied(folder, decision.deny_reason)
+    if any(marker.action != "allow" for marker in decision.redaction_markers):
+        raise _denied(folder, "requested_classes_not_authorized")
+
+
+def _policy(folder: Path) -> AccessPolicy:
+    own = folder.parent / POLICY_FILE
+    return load_policy(own) if own.is_file() else AccessPolicy(tenant_id=folder.parent.name)
+
+
+def _request(
+    folder: Path, principal: str, role: str, purpose: str, fidelity: str, classes: tuple[str, ...]
+) -> AccessRequest:
+    return AccessRequest(
+        tenant_id=folder.parent.name,
+        principal_id=principal,
+        role=role,
+        purpose=purpose,
+        requested_scope=f"session:{folder.name}",
+        requested_fidelity=fidelity,
+        requested_classes=classes,
+    )
+
+
+def _denied(folder: Path, reason: str) -> EvidenceError:
+    return EvidenceError(
+        f"session {folder.name}: the request was denied: {reason}",
+        hint=f"What may be read, and by whom, stands in {folder.parent / POLICY_FILE}.",
+        reason=reason,
+    )

@@ -2,7 +2,7 @@
 
 It starts a real LiveKit server, the runtime with the example pipeline, and a caller in a process of its
 own; holds the scripted call; and judges it from the caller's recording. Exit status is 0 only if the call
-went as scripted and every gate held.
+went as scripted, every gate held, and the recorded call replays to the same decisions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from rich.console import Console
 from rspp.contracts.errors import ConfigurationError, RsppError, TransportError
 from rspp.evidence.export import write_lines
 from rspp.evidence.reader import open_recording
-from rspp.evidence.words import records_for
+from rspp.evidence.words import POLICY_FILE, records_for
+from rspp.replay.engine import recompute
 from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.terminal import run_command
 from rspp.tooling.call_judge import TYPICAL_FLOOR_MS, check_demo, figures_of, floor_of, judge
@@ -31,7 +32,7 @@ from rspp.tooling.call_page.page import call_page, write_whole
 from rspp.tooling.call_page.replayed import replay_words
 from rspp.tooling.call_page.source import model_of
 from rspp.tooling.call_scripts import demo_script, tones_script
-from rspp.tooling.figures import machine, print_checks, print_figures
+from rspp.tooling.figures import Check, machine, print_checks, print_figures
 from rspp.tooling.live_view import LiveView
 from rspp.tooling.livekit_server import LiveKitServer, ensure_server
 from rspp.tooling.measure import summarise
@@ -42,7 +43,7 @@ from rspp.tooling.room_call import echo_process, make_call, runtime_process, wri
 from rspp.tooling.story import Story, read_story
 
 if TYPE_CHECKING:
-    from rspp.tooling.figures import Check, Figure
+    from rspp.tooling.figures import Figure
     from rspp.tooling.room_call import CallResult
 
 ROOM = "demo"
@@ -78,6 +79,26 @@ def recording_folder(evidence: Path, session_id: str) -> Path:
     return evidence / DEFAULT_TENANT / session_id
 
 
+def demo_pipeline(folder: Path) -> Path:
+    """Write the example's pipeline with the sound kept as well, so that the recorded call can be heard."""
+    example = example_pipeline().read_text("utf-8")
+    path = folder / "front-desk.yaml"
+    path.write_text(example.replace("allow: [text_raw]", "allow: [text_raw, audio_raw]"), "utf-8")
+    return path
+
+
+def let_read(evidence: Path) -> None:
+    """Write the access policy of the demo's tenant: operators may read words and hear sound."""
+    policy = {
+        "tenant_id": DEFAULT_TENANT,
+        "roles": ["operator"],
+        "purposes": ["eval"],
+        "fidelities": ["L0", "L1", "L2"],
+        "actions": {"text_raw": "allow", "audio_raw": "allow"},
+    }
+    write_json(evidence / DEFAULT_TENANT / POLICY_FILE, policy)
+
+
 async def measure_floor(server: LiveKitServer, folder: Path, tones: int) -> list[float]:
     """Measure the room's own round trip through a bare echo participant.
 
@@ -93,7 +114,12 @@ async def measure_floor(server: LiveKitServer, folder: Path, tones: int) -> list
 
 
 async def call_in_room(
-    server: LiveKitServer, folder: Path, script: dict[str, Any], view: LiveView | None, room: str = ROOM
+    server: LiveKitServer,
+    folder: Path,
+    script: dict[str, Any],
+    view: LiveView | None,
+    room: str = ROOM,
+    pipeline: Path | None = None,
 ) -> tuple[CallResult, Story]:
     """Hold one scripted call with the runtime in a real room.
 
@@ -101,7 +127,10 @@ async def call_in_room(
         TransportError: the runtime or the caller could not take part.
     """
     recorded = recording_folder(folder / "evidence", room)
-    runtime = runtime_process(server, room, example_pipeline(), folder, extra=("--session", room))
+    let_read(folder / "evidence")
+    runtime = runtime_process(
+        server, room, pipeline or example_pipeline(), folder, extra=("--session", room)
+    )
     async with runtime:
         following = asyncio.create_task(view.follow(recorded)) if view is not None else None
         try:
@@ -121,7 +150,7 @@ async def call_in_room(
             )
     if not recorded.is_dir():
         raise TransportError("the runtime left no recording", hint=f"see {runtime.log_path}")
-    return call, read_story(open_recording(recorded).records())
+    return call, read_story(spoken_records(recorded))
 
 
 async def demo_in_room(program: Path, folder: Path, console: Console) -> Outcome:
@@ -134,8 +163,11 @@ async def demo_in_room(program: Path, folder: Path, console: Console) -> Outcome
         floor = middle.median if middle is not None else TYPICAL_FLOOR_MS
         console.print(f"floor: {floor:.0f} ms")
         console.print("the call: rspp-runtime with front-desk.yaml, and a caller in a process of its own")
-        with LiveView(console, "a call in a real LiveKit room") as view:
-            call, story = await call_in_room(server, folder, demo_script(), view)
+        recorded = recording_folder(folder / "evidence", ROOM)
+        with LiveView(console, "a call in a real LiveKit room", lambda: spoken_records(recorded)) as view:
+            call, story = await call_in_room(
+                server, folder, demo_script(), view, pipeline=demo_pipeline(folder)
+            )
     judged = judge(call)
     figures = figures_of(judged, story, floor, "floor", needed=1)
     return Outcome(call, story, figures, check_demo(call, story), floor, "a real LiveKit room")
@@ -147,6 +179,20 @@ def spoken_records(recorded: Path) -> list[dict[str, Any]]:
         return records_for(recorded, principal="demo", role="operator", purpose="eval")
     except RsppError:
         return list(open_recording(recorded).records())
+
+
+def check_replay(recorded: Path) -> Check:
+    """Run the recorded call's kernel once more and compare every record."""
+    result = recompute(open_recording(recorded))
+    records = sum(stint.compared for stint in result.stints)
+    seconds = sum(stint.recorded_ms for stint in result.stints) / 1000
+    took_ms = sum(stint.took_ms for stint in result.stints)
+    return Check(
+        f"the recorded call replays to the identical trace: {records} records, {seconds:.0f} s "
+        f"in {took_ms:.0f} ms",
+        result.identical,
+        f"{len(result.divergences)} divergences, {len(result.damage)} damaged places",
+    )
 
 
 def leave_results(outcome: Outcome, target: Path, recorded: Path) -> None:
@@ -220,7 +266,9 @@ async def _demo(target: Path, console: Console) -> int:
         except RsppError:
             _keep_logs(folder, target)
             raise
-        leave_results(outcome, target, recording_folder(folder / "evidence", ROOM))
+        recorded = recording_folder(folder / "evidence", ROOM)
+        outcome.checks.append(check_replay(recorded))
+        leave_results(outcome, target, recorded)
         if outcome.failures:
             _keep_logs(folder, target)
     console.print()

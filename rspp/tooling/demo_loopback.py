@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rspp.evidence.reader import open_recording
+from rspp.evidence.payloads import PayloadStore
 from rspp.evidence.writer import EvidenceWriter
 from rspp.pipeline.loader import load_pipeline
+from rspp.pipeline.normalise import recording_level
+from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.runtime.loopback_call import loopback_call
 from rspp.session.virtual_time import run_virtual
 from rspp.tooling.call_judge import check_demo, figures_of, judge
@@ -20,7 +22,7 @@ from rspp.tooling.call_scripts import demo_script
 from rspp.tooling.caller.recording import write_wav
 from rspp.tooling.caller.script import parse_script
 from rspp.tooling.caller.sound import prepare
-from rspp.tooling.demo import ROOM, Outcome, example_pipeline, recording_folder
+from rspp.tooling.demo import ROOM, Outcome, demo_pipeline, let_read, recording_folder, spoken_records
 from rspp.tooling.loopback_caller import ScriptedLoopbackCaller
 from rspp.tooling.room_call import CallResult
 from rspp.tooling.story import read_story
@@ -43,11 +45,15 @@ def demo_over_loopback(folder: Path) -> Outcome:
     sounds = asyncio.run(prepare(script, SPEECH_PROGRAM, folder))
     caller = ScriptedLoopbackCaller(script, sounds)
     root = folder / "evidence"
-    with EvidenceWriter(root) as writer, writer.open(ROOM, epoch=1) as recorder:
-        session = run_virtual(
-            loopback_call(caller, load_pipeline(example_pipeline()), session_id=ROOM, recorder=recorder)
-        )
-    records = list(open_recording(recording_folder(root, ROOM)).records())
+    let_read(root)
+    spec = load_pipeline(demo_pipeline(folder))
+    payloads = PayloadStore(root, DEFAULT_TENANT)
+    with (
+        EvidenceWriter(root, payloads=payloads) as writer,
+        writer.open(ROOM, epoch=1, level=recording_level(spec)) as recorder,
+    ):
+        session = run_virtual(loopback_call(caller, spec, session_id=ROOM, recorder=recorder))
+    records = spoken_records(recording_folder(root, ROOM))
     # Virtual time has no wall clock of its own; the call's first record says where it began.
     started = next((int(r["started_wall_ms"]) for r in records if r.get("kind") == "header"), 0)
     recording = caller.recording

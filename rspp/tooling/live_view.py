@@ -23,6 +23,7 @@ from rspp.evidence.following import Follower
 from rspp.tooling.story import Story
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -44,11 +45,16 @@ class LiveView:
     Args:
         console: where to.
         title: heading.
+        words: gives the call's records with the words that may be shown; none shows how many they are.
     """
 
-    def __init__(self, console: Console, title: str) -> None:
+    def __init__(
+        self, console: Console, title: str, words: Callable[[], list[dict[str, Any]]] | None = None
+    ) -> None:
         self._console = console
         self._title = title
+        self._words = words
+        self._transcripts = 0
         self._plain = not console.is_terminal or bool(os.environ.get("NO_COLOR"))
         self._lines: deque[str] = deque(maxlen=LINES)
         self._started = time.monotonic()
@@ -105,11 +111,20 @@ class LiveView:
             ended = "said in full" if record["trigger"] == "commit" else "interrupted"
             self._note("turn", f"{turn} {ended}")
         elif kind == "transcript" and record.get("final", True):
-            words = str(record.get("text", ""))
-            self._note("heard" if record["party"] == "caller" else "agent", words)
+            self._note("heard" if record["party"] == "caller" else "agent", self._said(record))
+            self._transcripts += 1
         elif kind == "latency" and name == "end_of_speech_to_turn_open":
             self._note("turn", f"{turn} opened {record['value_us'] / 1000:.0f} ms after the end of speech")
         self._refresh()
+
+    def _said(self, record: dict[str, Any]) -> str:
+        """The words of a transcript, which are not in the record itself."""
+        text = str(record.get("text", ""))
+        if not text and record.get("words") and self._words is not None:
+            spoken = [found for found in self._words() if found["kind"] == "transcript"]
+            if self._transcripts < len(spoken):
+                text = str(spoken[self._transcripts]["text"])
+        return text or f"({record.get('words', 0)} words)"
 
     # ---------------------------------------------------------------------------------- showing
     def _note(self, who: str, text: str) -> None:

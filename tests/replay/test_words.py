@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rspp.contracts.errors import EvidenceError
-from rspp.evidence.words import records_for
+from rspp.evidence.words import permit_sound, records_for
 from tests.replay.test_audio import FULL, hold
 
 if TYPE_CHECKING:
@@ -62,3 +62,14 @@ def test_every_request_is_in_the_log(tmp_path: Path) -> None:
     log = next((tmp_path / "audit").glob("*.jsonl")).read_text("utf-8")
     assert log.count("session:fake") == 2
     assert "tell me" not in log
+
+
+def test_sound_is_heard_only_where_the_policy_shows_it(tmp_path: Path) -> None:
+    recording = recorded(tmp_path, OPEN)
+    with pytest.raises(EvidenceError, match="requested_classes_not_authorized"):
+        permit_sound(recording.path, principal="ada", role="operator", purpose="debug")
+    recorded_again = {**OPEN, "tenant_id": "acme", "actions": {"audio_raw": "allow"}}
+    (tmp_path / "acme" / "access.json").write_text(json.dumps(recorded_again), "utf-8")
+    permit_sound(recording.path, principal="ada", role="operator", purpose="debug")
+    with pytest.raises(EvidenceError, match="role_not_authorized"):
+        permit_sound(recording.path, principal="ada", role="guest", purpose="debug")
