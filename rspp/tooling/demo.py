@@ -128,9 +128,7 @@ async def call_in_room(
     """
     recorded = recording_folder(folder / "evidence", room)
     let_read(folder / "evidence")
-    runtime = runtime_process(
-        server, room, pipeline or example_pipeline(), folder, extra=("--session", room)
-    )
+    runtime = runtime_process(server, room, pipeline or example_pipeline(), folder, extra=("--session", room))
     async with runtime:
         following = asyncio.create_task(view.follow(recorded)) if view is not None else None
         try:

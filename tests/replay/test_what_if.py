@@ -1,4 +1,4 @@
-"""A recorded call under other settings: nothing changes by itself, and what is changed shows where it should."""
+"""A recorded call under other settings: nothing changes by itself, what is changed shows where it should."""
 
 from __future__ import annotations
 
