@@ -60,6 +60,7 @@ def replay(
     from rspp.replay import engine
 
     found = open_named(recording, evidence, tenant)
+    engine.require_mode(found, mode)
     changes = parse_changes(set_)
     if steps is not None or to_turn is not None or to_ms is not None:
         return _stand_at(found, changes, steps, to_turn, to_ms, json=json)
@@ -97,6 +98,7 @@ def what_if(
         json: print one JSON object.
     """
     from rspp.contracts.errors import ConfigurationError
+    from rspp.replay.engine import require_mode
 
     if pipeline is None and not set_:
         raise ConfigurationError(
@@ -105,7 +107,9 @@ def what_if(
     changes = pipeline_changes(pipeline) if pipeline is not None else {}
     for part, values in parse_changes(set_).items():
         changes[part] = {**changes.get(part, {}), **values}
-    _again(open_named(recording, evidence, tenant), "playback_recorded_provider_outputs", changes, json=json)
+    found = open_named(recording, evidence, tenant)
+    require_mode(found, "playback_recorded_provider_outputs")
+    _again(found, "playback_recorded_provider_outputs", changes, json=json)
     return 0
 
 
@@ -306,14 +310,15 @@ def _show_result(result: ReplayResult) -> None:
             f"in {stint.took_ms:.1f} ms"
         )
         if stint.gap_at_us is not None:
-            print(f"  inputs are missing from {stint.gap_at_us} µs on: nothing after that was judged")
+            why = f" ({stint.gap_reason})" if stint.gap_reason else ""
+            print(f"  inputs are missing from {stint.gap_at_us} µs on{why}: nothing after that was judged")
         for fault in stint.faults[:SHOWN_DIVERGENCES]:
             print(f"  {fault}")
         for divergence in stint.divergences[:SHOWN_DIVERGENCES]:
             print(f"  {divergence.class_} {divergence.scope}: {divergence.message}")
             for name, text in (("recorded", divergence.recorded), ("replayed", divergence.replayed)):
                 print(_paint(f"    {name}  {text or '(nothing)'}", _DIM, shown=bold))
-        more = len(stint.divergences) - SHOWN_DIVERGENCES
+        more = len(stint.divergences) + stint.unlisted - SHOWN_DIVERGENCES
         if more > 0:
             print(f"  and {more} more; --json gives all")
     for damage in result.damage:

@@ -6,7 +6,7 @@ what it does differently.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from msgspec import Meta, field
 
@@ -19,6 +19,7 @@ RecordingLevel: TypeAlias = Literal["L0", "L1", "L2"]
 ReplayMode: TypeAlias = Literal[
     "re_simulate_nodes", "playback_recorded_provider_outputs", "replay_decisions", "recompute_decisions"
 ]
+REPLAY_MODES: tuple[ReplayMode, ...] = get_args(ReplayMode)
 Knob: TypeAlias = Literal[
     "strategy",
     "max_queue_items",
@@ -162,12 +163,12 @@ class RecordingDefaults(Strict, frozen=True, kw_only=True):
 
     Attributes:
         level: recording level.
-        replay_modes: how a recording may be replayed.
+        replay_modes: how a recording may be replayed; each also needs what it runs on to be recorded.
         postures: what each level costs and exposes.
     """
 
     level: RecordingLevel = "L0"
-    replay_modes: Annotated[tuple[ReplayMode, ...], Meta(min_length=1)] = ("replay_decisions",)
+    replay_modes: Annotated[tuple[ReplayMode, ...], Meta(min_length=1)] = REPLAY_MODES
     postures: Postures = field(default_factory=Postures)
 
 

@@ -12,9 +12,10 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec import UNSET
 
 from rspp import _kernel
-from rspp.contracts.errors import EvidenceError
+from rspp.contracts.errors import ConfigurationError, EvidenceError
 from rspp.contracts.validation import check_stream
 from rspp.replay.divergence import Divergence
 from rspp.replay.inputs import kernel_arguments
@@ -30,6 +31,7 @@ Mode = Literal[
     "replay_decisions",
     "recompute_decisions",
 ]
+BLOCKS_AT_ONCE = 128
 MODES: tuple[Mode, ...] = (
     "re_simulate_nodes",
     "playback_recorded_provider_outputs",
@@ -50,7 +52,9 @@ class StintResult(msgspec.Struct, frozen=True, kw_only=True):
         recorded_ms: from the first to the last of them, on the session's clock.
         took_ms: how long the replay took.
         gap_at_us: from where on inputs are missing and nothing was judged; absent when none are.
-        divergences: what differs, in order.
+        gap_reason: why they are missing, where the files say so.
+        divergences: what differs, in order; at most 1,000.
+        unlisted: how many more there are.
         faults: where the recorded decisions break the contracts, for ``replay_decisions``.
     """
 
@@ -62,7 +66,9 @@ class StintResult(msgspec.Struct, frozen=True, kw_only=True):
     recorded_ms: float
     took_ms: float
     gap_at_us: int | None = None
+    gap_reason: str = ""
     divergences: tuple[Divergence, ...] = ()
+    unlisted: int = 0
     faults: tuple[str, ...] = ()
 
     @property
@@ -126,15 +132,11 @@ class ReplayCursor:
         if behaviours is not None:
             arguments["behaviours"] = list(behaviours)
         self._replay = _kernel.Replay(**arguments)
-        try:
-            for block in stint.blocks:
-                self._replay.feed(block)
-        except ValueError as error:
-            raise EvidenceError(
-                f"stint {stint.header['stint']}: records cannot be read: {error}",
-                hint="rspp-cli verify-evidence says what is damaged.",
-            ) from error
+        self._stint = stint
+        self._blocks = stint.kernel_blocks()
         self._created_us = int(stint.header["created_us"])
+        self.gap_reason = ""
+        """Why inputs are missing from some place on, where the files say so."""
 
     @property
     def replay(self) -> _kernel.Replay:
@@ -143,15 +145,51 @@ class ReplayCursor:
 
     def step(self, records: int = 1) -> int:
         """Go on by that many records; returns how many there were."""
-        return self._replay.advance(records)
+        done = self._replay.advance(records)
+        while done < records and self._feed():
+            done += self._replay.advance(records - done)
+        return done
 
     def to_ms(self, ms: int) -> int:
         """Go on to ``ms`` after the stint began; returns how many records that took."""
-        return self._replay.advance_to_us(self._created_us + ms * 1000)
+        target_us = self._created_us + ms * 1000
+        done = self._replay.advance_to_us(target_us)
+        while self._replay.at_us <= target_us and self._feed():
+            done += self._replay.advance_to_us(target_us)
+        return done
 
     def to_turn(self, turn: int) -> bool:
         """Go on until that turn has opened; false when it never does."""
-        return self._replay.advance_to_turn(turn)
+        while not self._replay.advance_to_turn(turn):
+            if not self._feed():
+                return False
+        return True
+
+    def to_end(self) -> int:
+        """Go on to the end; returns how many records there were on the way."""
+        done = self.step(2**62)
+        if self._stint.ended:
+            self._replay.finish()
+        return done
+
+    def _feed(self) -> bool:
+        """Hand the next blocks over: a minute or so, so that long calls need little memory."""
+        fed = 0
+        try:
+            for block in self._blocks:
+                if block.missing:
+                    self.gap_reason = self.gap_reason or block.missing
+                    self._replay.feed_gap(self._replay.at_us, 0)
+                self._replay.feed(block.data)
+                fed += 1
+                if fed == BLOCKS_AT_ONCE:
+                    break
+        except ValueError as error:
+            raise EvidenceError(
+                f"stint {self._stint.header['stint']}: records cannot be read: {error}",
+                hint="rspp-cli verify-evidence says what is damaged.",
+            ) from error
+        return fed > 0
 
     def state(self) -> dict[str, Any]:
         """Where it stands and what the kernel's state is there."""
@@ -195,7 +233,7 @@ def _recompute(
 ) -> StintResult:
     started = time.perf_counter()
     cursor = ReplayCursor(stint, changes, behaviours)
-    records = cursor.step(2**62)
+    records = cursor.to_end()
     replay = cursor.replay
     return StintResult(
         stint=str(stint.header["stint"]),
@@ -206,7 +244,9 @@ def _recompute(
         recorded_ms=max(0, replay.at_us - int(stint.header["created_us"])) / 1000,
         took_ms=(time.perf_counter() - started) * 1000,
         gap_at_us=replay.gap[0] if replay.gap is not None else None,
+        gap_reason=cursor.gap_reason,
         divergences=tuple(_told(divergence) for divergence in replay.divergences),
+        unlisted=replay.unlisted,
     )
 
 
@@ -214,7 +254,8 @@ def _told(found: _kernel.Divergence) -> Divergence:
     return Divergence(
         class_=found.class_,
         scope=found.scope,
-        message=found.message,
+        message=f"{found.message} ({found.repeats} more alike)" if found.repeats else found.message,
+        diff_ms=UNSET if found.diff_us is None else found.diff_us / 1000,
         index=found.index,
         at_us=found.at_us,
         recorded=found.recorded,
@@ -267,3 +308,19 @@ def allowed_modes(stint: Stint) -> tuple[str, ...]:
     """Return the modes that the plan of a stint allows."""
     policy = msgspec.json.decode(stint.header["settings"]["plan"]["policy_json"])
     return tuple(policy["recording_policy"]["allowed_replay_modes"])
+
+
+def require_mode(recording: Recording, mode: Mode) -> None:
+    """Refuse a mode that the plan of a stint does not allow.
+
+    Raises:
+        ConfigurationError: it does not.
+        EvidenceError: there is nothing in the recording.
+    """
+    for stint in _stints(recording):
+        allowed = allowed_modes(stint)
+        if mode not in allowed:
+            raise ConfigurationError(
+                f"mode {mode}: the plan of session {recording.session_id} allows {', '.join(allowed)}",
+                hint="recording.replay_modes of the execution profile says how calls may be replayed.",
+            )

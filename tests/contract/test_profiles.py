@@ -64,7 +64,8 @@ def test_m_12_the_built_in_profile_has_the_numbers_of_the_contract() -> None:
     assert (shedding.data, shedding.control, shedding.telemetry) == ("drop", "none", "sample")
     assert (SIMPLE.pool.queue, SIMPLE.pool.workers) == (64, 1)
     assert (SIMPLE.attempts.per_provider, SIMPLE.attempts.candidates) == (2, 5)
-    assert (SIMPLE.recording.level, SIMPLE.recording.replay_modes) == ("L0", ("replay_decisions",))
+    assert SIMPLE.recording.level == "L0"
+    assert "replay_decisions" in SIMPLE.recording.replay_modes
     assert SIMPLE.adaptive_actions == ("retry", "provider_switch", "fallback")
 
 

@@ -25,7 +25,7 @@ ANSWER = "one two three four five six seven eight nine ten eleven twelve"
 QUESTION, OBJECTION, MURMUR = 6_000, 7_000, 8_000
 
 
-def hold(root: Path, recording: dict[str, Any]) -> tuple[FakeCaller, Recording]:
+def hold(root: Path, recording: dict[str, Any], **settings: Any) -> tuple[FakeCaller, Recording]:
     """A call with an interruption and a backchannel, recorded below ``root``."""
     caller = FakeCaller(
         bursts=[(1_000, 2_000, QUESTION), (3_500, 4_800, OBJECTION), (6_800, 7_100, MURMUR)],
@@ -36,7 +36,7 @@ def hold(root: Path, recording: dict[str, Any]) -> tuple[FakeCaller, Recording]:
         OBJECTION: Hypothesis(text="no stop that", complete=True),
         MURMUR: Hypothesis(text="mhm", backchannel=True, complete=True),
     }
-    world = FakeWorld(caller, heard, lambda _: ANSWER, settings={"recording": recording})
+    world = FakeWorld(caller, heard, lambda _: ANSWER, settings={"recording": recording, **settings})
     with EvidenceWriter(root, "acme", payloads=PayloadStore(root, "acme")) as writer:
         recorder = writer.open("fake", epoch=1, level=recording_level(world.spec))
         world.timeline = recorder  # type: ignore[assignment]

@@ -1,0 +1,138 @@
+"""Replays of whole recorded calls, from their files: identical, or different where something was changed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rspp.cli.main import run
+from rspp.contracts.errors import EvidenceError
+from rspp.evidence.reader import open_recording
+from rspp.replay.engine import MODES, ReplayCursor, allowed_modes, recompute, take_decisions
+from tests.replay.test_audio import FULL, hold
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rspp.evidence.reader import Recording
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    return hold(tmp_path_factory.mktemp("engine"), FULL)[1]
+
+
+def test_a_recorded_call_replays_to_the_identical_trace(recording: Recording) -> None:
+    result = recompute(recording)
+    assert result.identical
+    (stint,) = result.stints
+    assert stint.compared == stint.records
+    assert stint.inputs > 500
+    assert result.document()["identical"] is True
+
+
+def test_recorded_decisions_keep_the_contracts(recording: Recording) -> None:
+    result = take_decisions(recording)
+    assert result.identical, result.stints
+    assert result.stints[0].records > 500
+
+
+def test_a_changed_threshold_diverges_in_the_turn_that_it_changes(recording: Recording) -> None:
+    result = recompute(recording, {"policy": {"confirm_ms": 200}})
+    assert not result.identical
+    assert "OUTCOME_DIVERGENCE" in {found.class_ for found in result.divergences}
+    first = result.divergences[0]
+    assert first.recorded or first.replayed
+
+
+def test_a_changed_plan_diverges_in_every_turn(recording: Recording) -> None:
+    result = recompute(recording, {"plan": {"execution_profile": "other"}})
+    assert [found.scope for found in result.divergences if found.class_ == "PLAN_DIVERGENCE"] == [
+        "turn:turn-1-1",
+        "turn:turn-1-2",
+    ]
+
+
+def test_the_cursor_stands_where_it_is_told(recording: Recording) -> None:
+    cursor = ReplayCursor(recording.stints[0])
+    assert cursor.step(5) == 5
+    assert cursor.state()["position"] == 5
+    assert cursor.to_turn(2)
+    state = cursor.state()
+    assert (state["turn"], state["turn_state"], state["divergences"]) == (2, "Active", 0)
+    cursor.to_ms(11_000)
+    assert cursor.state()["turn"] == 0
+    assert not cursor.to_turn(9)
+
+
+def test_the_commands_say_what_came_out(recording: Recording, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(recording.path)
+    assert run(["replay", path]) == 0
+    assert "identical" in capsys.readouterr().out
+    assert run(["replay", path, "--json", "--set", "policy.confirm_ms=200"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert (document["identical"], document["mode"]) == (False, "recompute_decisions")
+    assert run(["replay", path, "--mode", "replay_decisions"]) == 0
+    capsys.readouterr()
+    assert run(["replay", path, "--mode", "playback_recorded_provider_outputs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["differing_turns"] == 0
+    assert run(["replay", path, "--to-turn", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["turn"] == 2
+    assert run(["what-if", path, "--set", "policy.complete_wait_ms=900", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["differing_turns"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["replay", "no-such-call"], "neither a path nor the id"),
+        (["what-if", "{}"], "nothing is changed"),
+        (["replay", "{}", "--set", "confirm_ms=3"], "is not a setting"),
+        (["replay", "{}", "--set", "policy.confirm_ms=-3"], "confirm_ms"),
+        (["replay", "{}", "--to-turn", "77"], "no such turn"),
+        (["replay", "{}", "--mode", "replay_decisions", "--set", "policy.confirm_ms=3"], "no effect"),
+        (["render-audio", "{}", "--out", "x.wav", "--role", "guest", "--purpose", "debug"], "denied"),
+    ],
+)
+def test_wrong_requests_are_told_in_one_sentence(
+    recording: Recording, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert run([argument.format(recording.path) for argument in arguments]) == 2
+    shown = capsys.readouterr().err
+    assert said in " ".join(shown.split())
+    assert "Traceback" not in shown
+
+
+def test_the_sound_is_written_for_whom_the_policy_allows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, kept = hold(tmp_path, FULL)
+    policy: dict[str, Any] = {"tenant_id": "acme", "fidelities": ["L2"], "actions": {"audio_raw": "allow"}}
+    (tmp_path / "acme" / "access.json").write_text(json.dumps(policy), "utf-8")
+    out = tmp_path / "call.wav"
+    asked = ["--role", "operator", "--purpose", "debug"]
+    assert run(["render-audio", str(kept.path), "--out", str(out), *asked]) == 0
+    assert out.stat().st_size > 24_000 * 4 * 11
+    assert "12.0 s" in capsys.readouterr().err
+
+
+def test_a_call_without_segments_cannot_be_run_again(tmp_path: Path) -> None:
+    lines = tmp_path / "timeline.jsonl"
+    lines.write_text('{"kind":"gap","records":1,"wall_ms":1}\n', "utf-8")
+    with pytest.raises(EvidenceError, match="no stint"):
+        recompute(open_recording(lines))
+
+
+def test_a_mode_that_the_plan_does_not_allow_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = {"name": "careful", "recording": {"replay_modes": ["replay_decisions"]}}
+    _, kept = hold(tmp_path, FULL, profile="careful", profiles={"careful": profile})
+    assert allowed_modes(kept.stints[0]) == ("replay_decisions",)
+    assert run(["replay", str(kept.path), "--mode", "replay_decisions"]) == 0
+    for mode in set(MODES) - {"replay_decisions"}:
+        assert run(["replay", str(kept.path), "--mode", mode]) == 2
+        assert "allows replay_decisions" in " ".join(capsys.readouterr().err.split())
+    assert run(["what-if", str(kept.path), "--set", "policy.confirm_ms=300"]) == 2
