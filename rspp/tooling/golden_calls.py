@@ -316,7 +316,9 @@ CALLS: dict[str, GoldenCall] = {
         again=lambda session_id: _at_fault(session_id, _connection("silence", "stall")),
     ),
     "rd-what-if-policy-1": GoldenCall(
-        ("M-10",), "a barge-in, replayed as if an interruption were confirmed after 500 ms", _confirmed_late
+        ("M-10",),
+        "a barge-in, replayed as if an interruption were confirmed after 1,500 ms only",
+        _confirmed_late,
     ),
     "cf-001-cancel-fence": GoldenCall(("CF-001",), "a barge-in while the answer is made", _interrupted),
     "cf-002-late-output": GoldenCall(
