@@ -495,6 +495,18 @@ class SessionKernel:
 
         ``step`` is ``rotated``, ``started``, ``reattached``, ``finished`` or ``handed_off``.
         """
+    def arrive(self, now_us: int, event_id: str, size: int, carrier_epoch: int | None = None) -> str:
+        """Let an event from outside come in.
+
+        Args:
+            now_us: now.
+            event_id: id that the transport gave it; one of the last 256 that came in is a duplicate.
+            size: its size in bytes; at most 16,384.
+            carrier_epoch: epoch that it carries; none is enriched.
+
+        Returns:
+            The reason for which it must be dropped, which is recorded; empty when it may come in.
+        """
     def ingress(self, now_us: int, carrier_epoch: int | None) -> tuple[str, int]:
         """May an event from outside come in? Returns the verdict and the epoch of the routing view.
 

@@ -48,8 +48,14 @@ class TransportSink(Protocol):
         """Caller's audio at 16 kHz, in order, any length up to 100 ms."""
         ...
 
-    def on_text(self, text: str) -> None:
-        """A chat text of the caller."""
+    def on_text(self, text: str, event_id: str = "") -> None:
+        """A chat text of the caller.
+
+        Args:
+            text: the text.
+            event_id: id that the transport knows it by, the same when it comes again after a reconnection;
+                empty when the transport gives none, and then every text is a new one.
+        """
         ...
 
     def on_connection(self, state: ConnectionState, reason: str) -> None:

@@ -180,6 +180,7 @@ class Session:
         self._recent = np.zeros(LEAD_IN_SAMPLES, dtype=np.int16)
         self._history: list[Message] = []
         self._texts: dict[int, str] = {}
+        self._text_ids: dict[int, str] = {}
         self._next_text = 0
         self._refused_utterance = self._shown_utterance = 0
         self._started = False
@@ -319,16 +320,27 @@ class Session:
                 self._perform(self.kernel.voice_activity(now, self._media_sample, permille))
                 self._media_sample += size
 
-    def on_text(self, text: str) -> None:
-        """A chat text of the caller: a turn like a spoken one."""
+    def on_text(self, text: str, event_id: str = "") -> None:
+        """A chat text of the caller: a turn like a spoken one, if the kernel lets it in."""
         if self._ended.is_set() or not text.strip():
             return
         self._next_text += 1
         self._texts[self._next_text] = text.strip()
+        self._text_ids[self._next_text] = event_id or f"text/{self._next_text}"
         if self._started:
-            self._perform(self.kernel.text_message(self._step_time(), self._next_text))
+            self._let_in(self._next_text)
         elif len(self._texts) > MAX_EARLY_TEXTS:
-            del self._texts[min(self._texts)]
+            earliest = min(self._texts)
+            del self._texts[earliest], self._text_ids[earliest]
+
+    def _let_in(self, reference: int) -> None:
+        now, size = self._step_time(), len(self._texts[reference].encode())
+        refusal = self.kernel.arrive(now, self._text_ids.pop(reference), size)
+        if refusal:
+            del self._texts[reference]
+            log.warning("a chat text was refused", reason=refusal, size=size)
+            return
+        self._perform(self.kernel.text_message(now, reference))
 
     def _start(self) -> None:
         """Begin the conversation; texts that came before it are answered now."""
@@ -338,7 +350,7 @@ class Session:
             self._migrate("reattached", "finished")
         self._perform(self.kernel.start(self._clock.now_us(), self._resumed))
         for reference in sorted(self._texts):
-            self._perform(self.kernel.text_message(self._step_time(), reference))
+            self._let_in(reference)
 
     def on_connection(self, state: ConnectionState, reason: str) -> None:
         """The connection changed."""

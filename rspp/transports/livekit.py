@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from rspp.contracts.ports import ConnectionState, TransportSink
 
 CHAT_TOPIC = "lk.chat"
-CHAT_CHARACTERS = 4_000
-"""Longest chat text that is read; the rest is cut off."""
+CHAT_CHARACTERS = 16_385
+"""Read of one text: one more than the kernel lets in, so that a longer one is refused and not cut."""
 CHAT_SECONDS = 5.0
 CHAT_READERS = 4
 """Chat texts that may arrive at the same time; further ones are refused."""
@@ -372,7 +372,7 @@ class LiveKitTransport:
             # A caller who only writes is there too.
             caller.recognise(participant)
             caller.present.set()
-            self._sink.on_text(text)
+            self._sink.on_text(text, f"{identity}/{reader.info.stream_id}")
 
     def _speaker(self, transcript: Transcript) -> tuple[str, str]:
         if transcript.caller and self._caller is not None:

@@ -100,7 +100,7 @@ class FakeSink(Watched):
         self.loud_frames += loudness(pcm) > LOUD
         self.changed()
 
-    def on_text(self, text: str) -> None:
+    def on_text(self, text: str, event_id: str = "") -> None:
         """Chat text."""
         self.texts.append(text)
         self.changed()

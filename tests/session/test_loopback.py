@@ -18,7 +18,7 @@ class FakeSink:
     def on_audio(self, pcm: Pcm) -> None:
         self.audio.append(pcm)
 
-    def on_text(self, text: str) -> None:
+    def on_text(self, text: str, event_id: str = "") -> None:
         raise AssertionError(text)
 
     def on_connection(self, state: str, reason: str) -> None:

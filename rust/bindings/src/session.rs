@@ -402,6 +402,13 @@ impl SessionKernel {
         self.step(py, now_us, Event::Migration { step, epoch })
     }
 
+    /// Let an event from outside come in; the reason for which it must not, empty when it may.
+    #[pyo3(signature = (now_us, event_id, size, carrier_epoch = None))]
+    fn arrive(&mut self, now_us: u64, event_id: &str, size: u64, carrier_epoch: Option<i64>) -> &'static str {
+        let event = rspp_kernel::event::fingerprint(event_id);
+        self.inner.arrive(now_us, event, size, carrier_epoch).map_or("", Reason::code)
+    }
+
     /// May an event from outside come in?
     fn ingress(&mut self, now_us: u64, carrier_epoch: Option<i64>) -> (&'static str, u64) {
         let (verdict, epoch) = self.inner.ingress(now_us, carrier_epoch);

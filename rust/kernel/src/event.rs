@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use sha2::{Digest, Sha256};
+
 use crate::names::named_enum;
 
 /// Version of the event contract that this kernel writes.
@@ -92,6 +94,13 @@ pub fn event_id_into(out: &mut String, escaped_session: &str, epoch: u64, turn: 
         Some(turn) => write!(out, "evt/{escaped_session}/{epoch}/{turn}/{ordinal:06}"),
         None => write!(out, "evt/{escaped_session}/{epoch}/session/{ordinal:06}"),
     };
+}
+
+/// What stands in the evidence for an id from outside: the first 8 bytes of its SHA-256, big endian.
+#[must_use]
+pub fn fingerprint(id: &str) -> u64 {
+    let digest = Sha256::digest(id);
+    digest.iter().take(8).fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 /// Appends the id of a turn, unique over takeovers: `turn-<epoch>-<number>`.

@@ -10,6 +10,7 @@ use crate::evidence::record::{AttemptRecord, Body, Call, EdgeRecord, Marker, Rec
 use crate::evidence::ring::Gap;
 use crate::input::Event;
 use crate::reason::{Interner, Label};
+use crate::signal::Signal;
 
 /// What every record of a session shares.
 #[derive(Clone, Debug)]
@@ -73,7 +74,13 @@ impl Context {
                 if let Some(reach) = reach {
                     put(out, format_args!(r#","scope":"{}""#, reach.name()));
                 }
-                if invocation != 0 {
+                if signal == Signal::AbiReject {
+                    let session = &self.session_escaped;
+                    put(
+                        out,
+                        format_args!(r#","causal_parent_id":"arr/{session}/{}/{invocation}""#, record.epoch),
+                    );
+                } else if invocation != 0 {
                     out.push_str(r#","provider_invocation_id":"#);
                     self.invocation_id(record, invocation, out);
                 }
@@ -371,6 +378,13 @@ fn call(made: Call, turn: u32, interner: &Interner, out: &mut String) {
         Call::Ingress { carrier: None } => out.push_str(r#","carrier_epoch":null"#),
         Call::Ingress { carrier: Some(epoch) } => put(out, format_args!(r#","carrier_epoch":{epoch}"#)),
         Call::Admission(place) => render_place(place, interner, out),
+        Call::Arrival { number, event, bytes, carrier } => {
+            put(out, format_args!(r#","number":{number},"event":"{event:016x}","bytes":{bytes}"#));
+            match carrier {
+                None => out.push_str(r#","carrier_epoch":null"#),
+                Some(epoch) => put(out, format_args!(r#","carrier_epoch":{epoch}"#)),
+            }
+        }
         Call::DeadlinePassed => {}
     }
 }

@@ -146,6 +146,17 @@ pub enum Call {
     },
     /// Some call found that the lease had run out.
     DeadlinePassed,
+    /// An event from outside asked to come in.
+    Arrival {
+        /// How many had asked before, and this one.
+        number: u32,
+        /// Fingerprint of the id that the transport gave it.
+        event: u64,
+        /// Its size.
+        bytes: u64,
+        /// Epoch that it carried.
+        carrier: Option<i64>,
+    },
     /// What the runtime's admission says at one point has changed.
     Admission(Place<Label>),
 }
@@ -161,6 +172,7 @@ impl Call {
             Self::Ingress { .. } => "ingress",
             Self::DeadlinePassed => "deadline_passed",
             Self::Admission(_) => "admission",
+            Self::Arrival { .. } => "arrival",
         }
     }
 }

@@ -44,6 +44,9 @@ pub(super) fn give(kernel: &mut SessionKernel, record: &Record, words: &Interner
                 kernel.ingress(at_us, carrier);
             }
             Call::DeadlinePassed => kernel.deadline_passed(at_us),
+            Call::Arrival { event, bytes, carrier, .. } => {
+                kernel.arrive(at_us, event, bytes, carrier);
+            }
             Call::Admission(place) => kernel.admission(at_us, place.map(|label| words.text(label))),
         },
         Body::Provider { modality, outcome, latency_us, .. } => {

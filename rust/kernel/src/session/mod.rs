@@ -1,10 +1,12 @@
 //! One session's kernel: an input goes in, evidence is appended, effects come out.
 //!
 //! `arbiter` opens and ends turns, `holding` watches authority, `listening` follows the caller,
+//! `arriving` is the gate of what comes in,
 //! `delivery` takes what the transport reports, `invoking` calls providers and cancels, `placing` keeps to
 //! the runtime's quotas, `recording` writes evidence. This file holds the state, the order within a step, and the gate.
 
 mod arbiter;
+pub mod arriving;
 mod delivery;
 mod edges;
 mod holding;
@@ -12,6 +14,8 @@ mod invoking;
 mod listening;
 mod placing;
 mod recording;
+
+use std::collections::VecDeque;
 
 use crate::admission::Place;
 use crate::authority::Authority;
@@ -103,6 +107,9 @@ pub struct SessionKernel {
     turn_start: Option<Place<Label>>,
     node_dispatch: Option<Place<Label>>,
     deferred: Option<placing::Deferred>,
+    /// Events from outside: how many asked to come in, and the latest that did.
+    arrivals: u32,
+    arrived: VecDeque<u64>,
     /// The latest turn that closed, and when.
     closed: (u32, u64),
     /// The latest utterance that ended without an answer, and when.
@@ -161,6 +168,8 @@ impl SessionKernel {
             turn_start: None,
             node_dispatch: None,
             deferred: None,
+            arrivals: 0,
+            arrived: VecDeque::with_capacity(arriving::REMEMBERED),
             closed: (0, 0),
             unanswered: None,
             migration: Migration::default(),

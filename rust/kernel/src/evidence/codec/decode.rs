@@ -228,11 +228,13 @@ impl Reader<'_> {
                 },
                 idle_us: self.number()?,
             }),
-            Kind::Ingress => {
-                let carrier =
-                    if self.flag()? { Some(unzigzag(self.number()?, 0).cast_signed()) } else { None };
-                Body::Call(Call::Ingress { carrier })
-            }
+            Kind::Ingress => Body::Call(Call::Ingress { carrier: self.carrier()? }),
+            Kind::Arrival => Body::Call(Call::Arrival {
+                number: self.narrow()?,
+                event: self.number()?,
+                bytes: self.number()?,
+                carrier: self.carrier()?,
+            }),
             Kind::DeadlinePassed => Body::Call(Call::DeadlinePassed),
             Kind::Admission => Body::Call(Call::Admission(Place {
                 point: self.member()?,
@@ -248,6 +250,10 @@ impl Reader<'_> {
             })),
             _ => Body::Input(self.input(kind, at_us, epoch)?),
         })
+    }
+
+    fn carrier(&mut self) -> Read<Option<i64>> {
+        Ok(if self.flag()? { Some(unzigzag(self.number()?, 0).cast_signed()) } else { None })
     }
 
     fn edge(&mut self) -> Read<Body> {

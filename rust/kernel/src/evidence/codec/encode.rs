@@ -272,6 +272,12 @@ impl<'words> Encoder<'words> {
                 }
                 self.number(place.claim_us);
             }
+            Call::Arrival { number, event, bytes, carrier } => {
+                self.number(u64::from(number));
+                self.number(event);
+                self.number(bytes);
+                self.call(Call::Ingress { carrier });
+            }
             Call::Ingress { carrier } => {
                 self.flag(carrier.is_some());
                 if let Some(carrier) = carrier {

@@ -31,6 +31,7 @@ named_enum! {
         RoutingView => "routing_view", Migration => "migration", Invoke => "invoke",
         OutputHandedOn => "output_handed_on", AttemptFinished => "attempt_finished",
         Ingress => "ingress", DeadlinePassed => "deadline_passed", Admission => "admission",
+        Arrival => "arrival",
     }
 }
 
@@ -135,6 +136,7 @@ pub(super) const fn kind(body: Body) -> Kind {
             Call::Ingress { .. } => Kind::Ingress,
             Call::DeadlinePassed => Kind::DeadlinePassed,
             Call::Admission(_) => Kind::Admission,
+            Call::Arrival { .. } => Kind::Arrival,
         },
         Body::Input(event) => match event {
             Event::Lease { .. } => Kind::Lease,

@@ -108,6 +108,12 @@ impl Draw<'_> {
                 key_share: self.small(),
                 claim_us: self.number(),
             }),
+            5 => Call::Arrival {
+                number: self.small(),
+                event: self.number(),
+                bytes: self.number(),
+                carrier: self.flag().then(|| self.number().cast_signed()),
+            },
             _ => Call::DeadlinePassed,
         }
     }
