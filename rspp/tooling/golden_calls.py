@@ -83,12 +83,6 @@ def _interrupted(session_id: str, word_ms: int = SLOW_WORDS_MS) -> FaultCall:
     )
 
 
-def _confirmed_late(session_id: str) -> FaultCall:
-    """A call that is over soon after its barge-in, so that little follows from another way of it."""
-    steps = (*ASK, SPEAKING, {"do": "say", "text": "stop please", "name": "interruption"}, HANG_UP)
-    return FaultCall(steps, session_id=session_id)
-
-
 def _rate_limit() -> ProviderError:
     return ProviderError("429", outcome="overload", retryable=True, reason="provider_overload")
 
@@ -317,8 +311,8 @@ CALLS: dict[str, GoldenCall] = {
     ),
     "rd-what-if-policy-1": GoldenCall(
         ("M-10",),
-        "a barge-in, replayed as if an interruption were confirmed after 1,500 ms only",
-        _confirmed_late,
+        "a caller who is not answered, replayed as if only a surer voice counted as speech: it begins later",
+        lambda session_id: _at_question(session_id, _revoke, 1_500),
     ),
     "cf-001-cancel-fence": GoldenCall(("CF-001",), "a barge-in while the answer is made", _interrupted),
     "cf-002-late-output": GoldenCall(
