@@ -30,7 +30,8 @@ SAME_PROBE_US = 1_000_000
 DEFAULT_ANSWER_US = 20_000
 """A probe's answer when none was ever recorded: the median of the embedded recogniser."""
 TAIL_US = 30_000_000
-"""How long a turn may go on after the recording has ended."""
+"""How long a turn may go on after the recording has ended; its lease is renewed meanwhile."""
+RENEWAL_US = 1_000_000
 
 
 def run_what_if(call: RecordedCall, **changes: Mapping[str, Any]) -> Trace:
@@ -91,6 +92,8 @@ class _World:
         for record in call.hypotheses:
             if not record["probe"]:
                 self._at(record["at_us"], self._partial(record))
+        for later_us in range(0, TAIL_US, RENEWAL_US):
+            self._at(call.last_us + later_us, self._renew)
         self._hangs_up = max(call.turns, default=0) if call.ended == "hang_up" else 0
 
     def run(self) -> Trace:
@@ -106,16 +109,18 @@ class _World:
                 now, _, action = heapq.heappop(self._events)
             else:
                 break
-            if now > end_us or (now > self._call.last_us and not kernel.turn):
+            endless = self._reply is None or self._reply.endless
+            if now > end_us or (now > self._call.last_us and endless):
                 break
             action(now)
-        if not self._over:
-            now = max(self._call.last_us, self._now_us)
-            self._perform(now, kernel.connection(now, "ended", self._call.ended or "recording_ended"))
         return self._trace
 
     def _at(self, at_us: int, action: Callable[[int], None]) -> None:
         heapq.heappush(self._events, (at_us, next(self._order), action))
+
+    def _renew(self, now: int) -> None:
+        epoch = self._kernel.epoch
+        self._perform(now, self._kernel.lease(now, epoch, now + 2 * RENEWAL_US))
 
     def _tick(self, now: int) -> None:
         self._perform(now, self._kernel.tick(now))

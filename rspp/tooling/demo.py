@@ -199,7 +199,7 @@ def leave_results(outcome: Outcome, target: Path, recorded: Path) -> None:
     Args:
         outcome: the judged call.
         target: where to.
-        recorded: folder of the call's recording.
+        recorded: folder of the call's recording; all of the evidence folder is kept.
     """
     target.mkdir(parents=True, exist_ok=True)
     made_on = machine()
@@ -216,9 +216,10 @@ def leave_results(outcome: Outcome, target: Path, recorded: Path) -> None:
     temporary = target / "call.wav.part"
     shutil.copyfile(outcome.call.folder / "call.wav", temporary)
     temporary.replace(target / "call.wav")
-    kept = target / "recording"
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(recorded, kept)
+    evidence = target / "evidence"
+    shutil.rmtree(evidence, ignore_errors=True)
+    shutil.copytree(recorded.parent.parent, evidence)
+    kept = evidence / recorded.parent.name / recorded.name
     write_lines(open_recording(kept).records(), target / "timeline.jsonl")
     write_json(target / "figures.json", document)
     kept_recording = open_recording(kept)
@@ -273,6 +274,7 @@ async def _demo(target: Path, console: Console) -> int:
     print_figures(console, outcome.figures, rivals=False)
     print_checks(console, outcome.checks)
     console.print(f"\nlisten: {target / 'call.wav'}   read: {target / 'report.html'}", highlight=False)
+    console.print(f"again:  rspp-cli replay {ROOM} --evidence {target / 'evidence'}", highlight=False)
     for failure in outcome.failures:
         console.print(f"[red]failed[/]: {failure}", soft_wrap=True)
     return 1 if outcome.failures else 0

@@ -43,7 +43,7 @@ def test_the_scripted_call_goes_as_scripted_over_loopback(tmp_path: Path) -> Non
     assert outcome.failures == []
     leave_results(outcome, tmp_path / "out", recording_folder(tmp_path / "evidence", ROOM))
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert left == ["call.wav", "figures.json", "recording", "report.html", "timeline.jsonl"]
+    assert left == ["call.wav", "evidence", "figures.json", "report.html", "timeline.jsonl"]
     figures = figures_of(judge(outcome.call), outcome.story, 0, "no room", needed=1)
     assert all(figure.values for figure in figures)
 
