@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from rspp.contracts.errors import EvidenceError
-from rspp.evidence.reader import Recording, open_recording
+from rspp.evidence.index import INDEX_FILE, EvidenceIndex
+from rspp.evidence.reader import MEANING, Recording, open_recording
 from rspp.evidence.segment_file import segment_files
 
 if TYPE_CHECKING:
@@ -105,6 +107,8 @@ def verify(path: Path, *, content: bool = False) -> Verification:
             )
             for one in recording.damage
         ]
+        if place.is_dir():
+            damage += _shortened(place, {(one.file, one.code) for one in recording.damage})
         sessions.append(_state(place, recording, content=content))
     if not sessions:
         raise EvidenceError(
@@ -112,6 +116,21 @@ def verify(path: Path, *, content: bool = False) -> Verification:
             hint="Name EVIDENCE, EVIDENCE/TENANT, a session's folder or a segment.",
         )
     return Verification(sessions=sessions, damage=damage, segments=segments, bytes=size)
+
+
+def _shortened(folder: Path, named: set[tuple[str, str]]) -> list[Place]:
+    """What the index knows of and the files no longer hold; ends that were cut off leave no other trace."""
+    root = folder.parent.parent
+    if not (root / INDEX_FILE).is_file():
+        return []
+    with closing(EvidenceIndex(root)) as index:
+        gone = [one for one in index.shortened(folder) if one not in named]
+    return [
+        Place(
+            path=str(folder / file), offset=0, block=0, code=code, message=f"{MEANING[code]}, says the index"
+        )
+        for file, code in gone
+    ]
 
 
 def _state(path: Path, recording: Recording, *, content: bool) -> SessionState:

@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, get_args
 
@@ -18,6 +19,7 @@ import msgspec
 import structlog
 
 from rspp.contracts.errors import ConfigurationError, EvidenceError, RsppError
+from rspp.evidence.index import EvidenceIndex
 from rspp.evidence.records import decoder_of
 from rspp.evidence.segment import MAX_BODY_BYTES, MalformedError, records_body
 from rspp.evidence.segment_file import SegmentWriter
@@ -499,9 +501,20 @@ class EvidenceWriter:
         except RsppError as error:
             stint.payload_failure = error.message
             log.warning("payloads cannot be closed", session=stint.session_id, error=error.message)
+        self._take_in(stint)
         with self._changed:
             self._stints.remove(stint)
         stint.done.set()
+
+    def _take_in(self, stint: _Stint) -> None:
+        """Put an ended stint into the index; where that fails, whoever reads it brings it up to date."""
+        if stint.file is None or stint.file.path is None:
+            return
+        try:
+            with closing(EvidenceIndex(self.root)) as index:
+                index.update(stint.file.folder)
+        except RsppError as error:
+            log.warning("the index was not kept", folder=str(self.root), error=error.message)
 
     def _sync_all(self) -> None:
         now = time.monotonic()
