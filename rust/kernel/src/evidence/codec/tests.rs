@@ -346,7 +346,7 @@ fn words_that_the_kernel_would_not_keep_are_refused() {
 fn frames_and_windows_of_a_steady_call_take_a_few_bytes() {
     let interner = Interner::default();
     let mut block = Encoder::new(&interner);
-    let mut sizes = [0, 0];
+    let (mut sizes, mut written) = ([0, 0], Vec::new());
     for place in 0..100_u64 {
         let (frame_us, window_us) = (place * 20_000 + place % 7 * 300, place * 32_000 + place % 5 * 500);
         let frame = Body::Frame { sequence: place, samples: 480, epoch: 1, verdict: Verdict::Pass };
@@ -354,13 +354,16 @@ fn frames_and_windows_of_a_steady_call_take_a_few_bytes() {
         let window = Body::Input(Event::VoiceActivity { media_sample, permille: (place * 9) as u16 });
         for (index, at_us, body) in [(0, frame_us, frame), (1, window_us, window)] {
             let before = block.size();
-            block.record(&Record { at_us, sequence: 0, epoch: 1, turn_epoch: 1, turn: 1, body });
+            let record = Record { at_us, sequence: 0, epoch: 1, turn_epoch: 1, turn: 1, body };
+            block.record(&record);
+            written.push(Entry::Record(record));
             if place > 1 {
                 sizes[index] = sizes[index].max(block.size() - before);
             }
         }
     }
     assert_eq!(sizes, [3, 5]);
+    assert_eq!(decode(&block.finish()).expect("what was written").entries, written);
 }
 
 #[test]
