@@ -98,6 +98,30 @@ test-room: server ## the tests in real LiveKit rooms
 test-failover: setup ## the quick set of the failure matrix: F1, F3, F7
 	$(BIN)/pytest tests/failover -m "quick and not room"
 
+.PHONY: validate-contracts
+validate-contracts: setup ## run every contract fixture through the three validators
+	@$(BIN)/rspp-cli validate-contracts
+
+.PHONY: contracts-report
+contracts-report: setup ## the same, with a report
+	@$(BIN)/rspp-cli validate-contracts-report
+
+.PHONY: replay-smoke
+replay-smoke: setup ## replay the golden recordings of the quick gate
+	@$(BIN)/rspp-cli replay-smoke-report
+
+.PHONY: replay-regression
+replay-regression: setup ## replay every golden recording of the full gate
+	@$(BIN)/rspp-cli replay-regression-report
+
+.PHONY: runtime-baseline
+runtime-baseline: setup ## hold real sessions and write the evidence of their turns
+	@$(BIN)/rspp-cli generate-runtime-baseline
+
+.PHONY: slo-gates
+slo-gates: runtime-baseline ## compute the six service gates from that evidence
+	@$(BIN)/rspp-cli slo-gates-report
+
 .PHONY: conformance
 conformance: test-rust server ## run the tests that carry ids of the contracts, and make their table
 	@rm -f $(RESULTS)/results-python.json $(RESULTS)/results-room.json
@@ -120,10 +144,10 @@ simulate: toolchains ## half an hour of worlds, new seeds with each run, and all
 	@cargo run --release --quiet -p rspp-sim -- --seconds 1800 --from $$(date +%s)000
 
 .PHONY: verify-quick
-verify-quick: lint test-rust test ## what a developer runs every few minutes
+verify-quick: lint validate-contracts contracts-report replay-smoke slo-gates test-rust test ## what a developer runs every few minutes; `test` holds the quick failure matrix
 
 .PHONY: verify-full
-verify-full: lint test-rust simulate-short test test-room conformance-table drill-takeover ## everything, with real rooms
+verify-full: lint validate-contracts contracts-report replay-smoke replay-regression slo-gates test-rust simulate-short test test-room conformance-table drill-takeover ## everything, with real rooms
 
 .PHONY: bench
 bench: setup ## kernel and session benchmarks of the release build

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-REPLAY = "needs the replay engine"
-GATES = "needs the release gates and their reports"
+RELEASE = "needs release publishing"
 PLANE = "needs the control plane"
 
 
@@ -45,13 +44,11 @@ REQUIREMENTS = (
     ),
     Requirement("CT-005", "Decisions keep to the matrix of emitter, phase and scope"),
     Requirement("CT-006", "Turn-start resolution is the same by file, environment and HTTP", PLANE),
-    Requirement("RD-001", "Replaying recorded decisions gives no divergence", REPLAY),
-    Requirement("RD-002", "Recomputed timing passes within the tolerance and is TIMING above it", REPLAY),
+    Requirement("RD-001", "Replaying recorded decisions gives no divergence"),
+    Requirement("RD-002", "Recomputed timing passes within the tolerance and is TIMING above it"),
     Requirement("RD-003", "Evidence is complete over accepted turns; refusals before a turn do not count"),
-    Requirement("RD-004", "A mismatch of provenance is PLAN and must be declared", REPLAY),
-    Requirement(
-        "RD-005", "Latency thresholds of invocations fail deterministically in the right scope", REPLAY
-    ),
+    Requirement("RD-004", "A mismatch of provenance is PLAN and must be declared"),
+    Requirement("RD-005", "Latency thresholds of invocations fail deterministically in the right scope"),
     Requirement("CF-001", "A cancel during generation: abort(cancelled), close, no accepted output"),
     Requirement("CF-002", "Late provider output is fenced with playback_cancelled"),
     Requirement("CF-003", "Exactly one terminal on the way of a cancel"),
@@ -74,9 +71,9 @@ REQUIREMENTS = (
     Requirement("G-07", "An open circuit ends in a terminal reason with rising sequences"),
     Requirement("G-08", "A turn uses its frozen plan only"),
     Requirement("G-09", "The plan hash covers the whole plan"),
-    Requirement("G-10", "Release publishing works with its own tool's reports", GATES),
+    Requirement("G-10", "Release publishing works with its own tool's reports", RELEASE),
     Requirement("G-11", "The egress gate checks epochs and counts what it refuses"),
-    Requirement("G-12", "Replay and SLO gates are fed by recorded runs", f"{REPLAY}, and {GATES}"),
+    Requirement("G-12", "Replay and SLO gates are fed by recorded runs"),
     Requirement("G-13", "A failure within the budget goes on where the plan allows it"),
     Requirement("G-14", "Signal, credit and hybrid flow control"),
     Requirement("G-15", "degrade in a plan is no error for provider invocations"),
@@ -86,7 +83,7 @@ REQUIREMENTS = (
     Requirement("G-19", "turn_open_proposed has session scope"),
     Requirement("G-20", "A turn's life is emitted and recorded as control signals"),
     Requirement("G-21", "Event ids repeat over no restart, session or epoch"),
-    Requirement("G-22", "The order of missing_expected does not change", REPLAY),
+    Requirement("G-22", "The order of missing_expected does not change"),
     Requirement("G-23", "Terminal markers fit even when evidence has no room"),
     Requirement("G-24", "Capacity, marks and validity are computed, not told"),
     Requirement("G-25", "No adaptive action is not the default actions"),
@@ -100,7 +97,7 @@ REQUIREMENTS = (
     Requirement("M-07", "Voice activity and end of turn are detected"),
     Requirement("M-08", "Providers stream what they are asked, and waits are waited"),
     Requirement("M-09", "Circuits have state; bindings name real adapters"),
-    Requirement("M-10", "Replay engine, cursor and modes", REPLAY),
+    Requirement("M-10", "Replay engine, cursor and modes"),
     Requirement("M-11", "Absent modules: RK-09, CP-06, DX-06", "needs later parts of the plan"),
     Requirement("M-12", "Specs, profiles and graphs have schemas and a compiler"),
     Requirement("M-13", "Memory of recording is bounded and its level goes down with a marker"),
