@@ -172,7 +172,8 @@ async def drill(runs: int, seed: int, out: Path, console: Console) -> int:
                 outcomes.append(outcome)
                 console.print(
                     f"run {number:2}: killed after {after_s:4.1f} s: {outcome.records} records, "
-                    f"{outcome.turns} turns, last one {outcome.lost_ms:.0f} ms before the kill"
+                    f"{outcome.turns} turns, last one {outcome.lost_ms:.0f} ms before the kill",
+                    soft_wrap=True,
                 )
 
             async with asyncio.TaskGroup() as group:
