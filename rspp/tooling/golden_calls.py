@@ -228,6 +228,48 @@ def _taken_by_another(point: str) -> Admission:
     return admission
 
 
+def _two_questions(session_id: str) -> FaultCall:
+    another: Step = {"do": "say", "text": "what will the weather be", "name": "another"}
+    return FaultCall(
+        (*PLAIN[:-1], another, {"do": "pause", "ms": 3_500}, HANG_UP), SHORT, session_id=session_id
+    )
+
+
+def _many_owners(session_id: str) -> FaultCall:
+    call = FaultCall(
+        fault_after(1_500),
+        responder=lambda real: FaultResponder(real, [_rate_limit()]),
+        session_id=session_id,
+    )
+    call.caller.on_fault(lambda: _connection("stall", "silence", "muted")(call))
+    return call
+
+
+def _by_text(session_id: str) -> FaultCall:
+    call = FaultCall(
+        ({"do": "pause", "ms": 300}, {"do": "pause", "name": "fault", "ms": 3_000}, HANG_UP),
+        SHORT,
+        session_id=session_id,
+    )
+    call.caller.on_fault(lambda: _write(call, QUESTION))
+    return call
+
+
+def _write(call: FaultCall, text: str) -> None:
+    if call.transport.sink is not None:
+        call.transport.sink.on_text(text)
+
+
+def _stopped_in_flight(session_id: str) -> FaultCall:
+    call = FaultCall(
+        fault_after(1_200),
+        responder=lambda real: FaultResponder(real, word_ms=SLOW_WORDS_MS),
+        session_id=session_id,
+    )
+    call.caller.on_fault(lambda: _stop(call))
+    return call
+
+
 def _overloaded(session_id: str) -> FaultCall:
     admission = _taken_by_another("turn_start")
     call = FaultCall(
@@ -262,10 +304,14 @@ _CAPTIONS = {
 
 CALLS: dict[str, GoldenCall] = {
     "ct-001-valid-documents": GoldenCall(
-        ("CT-001",), "one question and its answer: every document is valid", _plain
+        ("CT-001",),
+        "an answer, and a question that nothing answers to: every document is valid",
+        _two_questions,
     ),
     "ct-002-signals-and-owners": GoldenCall(
-        ("CT-002",), "a barge-in while the answer is made: signals of many owners", _interrupted
+        ("CT-002",),
+        "a provider's bad moment, then a microphone that stalls, is silent and muted: signals of many owners",
+        _many_owners,
     ),
     "ct-003-before-the-turn": GoldenCall(
         ("CT-003",),
@@ -283,7 +329,7 @@ CALLS: dict[str, GoldenCall] = {
         lambda session_id: _at_fault(session_id, _stale_output_and_events),
     ),
     "ct-006-turn-start": GoldenCall(
-        ("CT-006",), "a turn start from a pipeline file: the snapshots that its plan came from", _plain
+        ("CT-006",), "a chat text starts a turn: the snapshots that its plan came from", _by_text
     ),
     "rd-001-smoke": GoldenCall(("RD-001",), "one question and its answer, replayed exactly", _plain),
     "rd-002-recompute-within-tolerance": GoldenCall(
@@ -326,7 +372,7 @@ CALLS: dict[str, GoldenCall] = {
         lambda session_id: _at_fault(session_id, _stop_twice),
     ),
     "cf-004-cancel-markers": GoldenCall(
-        ("CF-004",), "a cancel that reaches provider calls in flight, with all its markers", _interrupted
+        ("CF-004",), "a stop that reaches provider calls in flight, with all its markers", _stopped_in_flight
     ),
     "ae-001-preturn-stale-epoch": GoldenCall(
         ("AE-001",),
