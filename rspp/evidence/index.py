@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 INDEX_FILE = "index.sqlite"
 FORMAT = 1
+UNREAD = -1
+"""Number of turns where nobody counted them yet."""
 BUSY_MS = 2_000
 """How long another process may hold the file."""
 
@@ -54,7 +56,7 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
         begun_wall_ms: when it began, ms since the epoch.
         last_wall_ms: time of its last record.
         stints: runtimes that held it.
-        turns: turns that opened.
+        turns: turns that opened; -1 until somebody called ``refresh``.
         ended: whether it was ended in order.
         damaged: whether something was wrong when it was read.
         bytes: size of its segments.
@@ -128,12 +130,13 @@ class EvidenceIndex:
     def refresh(self) -> int:
         """Take in every session that is new or went on, and forget those that are gone; returns how many."""
         known = self._sizes()
+        unread = set(self._store.execute("SELECT tenant, session FROM sessions WHERE turns=?", (UNREAD,)))
         found: set[tuple[str, str]] = set()
         changed = 0
         for tenant, folder in _folders(self._root):
             found.add((tenant, folder.name))
             sizes = {path.name: path.stat().st_size for path in segment_files(folder)}
-            if known.get((tenant, folder.name)) != sizes:
+            if known.get((tenant, folder.name)) != sizes or (tenant, folder.name) in unread:
                 self.update(folder)
                 changed += 1
         for tenant, session in known.keys() - found:
@@ -141,18 +144,20 @@ class EvidenceIndex:
             changed += 1
         return changed
 
-    def update(self, folder: Path) -> None:
+    def update(self, folder: Path, *, content: bool = True) -> None:
         """Take in one session.
 
         Args:
             folder: ``EVIDENCE/TENANT/SESSION``.
+            content: read its records for its turns; without it they are read by the next ``refresh``, which
+                spares a runtime with calls the work.
 
         Raises:
             EvidenceError: it cannot be read, or the index not be written.
         """
-        recording = open_recording(folder)
+        recording = open_recording(folder, content=content)
         tenant, session = folder.parent.name, folder.name
-        turns, last_wall_ms = _read(recording)
+        turns, last_wall_ms = _read(recording) if content else ([], 0)
         headers = [stint.header for stint in recording.stints]
         segments = [segment for stint in recording.stints for segment in stint.segments]
         row = (
@@ -162,7 +167,7 @@ class EvidenceIndex:
             int(headers[0].get("created_wall_ms", 0)),
             last_wall_ms,
             len(headers),
-            len(turns),
+            len(turns) if content else UNREAD,
             all(stint.ended for stint in recording.stints),
             bool(recording.damage),
             sum(segment.size for segment in segments),

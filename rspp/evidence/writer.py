@@ -512,7 +512,7 @@ class EvidenceWriter:
             return
         try:
             with closing(EvidenceIndex(self.root)) as index:
-                index.update(stint.file.folder)
+                index.update(stint.file.folder, content=False)
         except RsppError as error:
             log.warning("the index was not kept", folder=str(self.root), error=error.message)
 

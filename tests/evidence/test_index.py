@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +28,8 @@ def test_sessions_and_turns_of_a_call_are_found(tmp_path: Path) -> None:
         world.timeline = recorder  # type: ignore[assignment]
         world.hold()
         assert recorder.close()
+    with closing(EvidenceIndex(tmp_path)) as index:
+        assert [one.turns for one in index.sessions("acme")] == [-1]
     with refreshed(tmp_path) as index:
         assert index.refresh() == 0
         (session,) = index.sessions("acme")
