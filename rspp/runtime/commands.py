@@ -125,7 +125,7 @@ def serve(
         pipeline: pipeline file.
         pipeline_version: NAME@VERSION that the file must hold; anything else is refused.
         agent_name: take only dispatches by this name; without it, every new room.
-        host: address of the health endpoint; whoever reaches it may read the metrics.
+        host: address of the health endpoint; metrics beyond this machine need RSPP_METRICS_TOKEN.
         port: port of the health endpoint, GET /healthz and GET /metrics; 0 takes a free one.
         state: folder of the lease store; $XDG_STATE_HOME/rspp by default.
         evidence: folder for the calls' recordings.

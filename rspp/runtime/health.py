@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
+import ipaddress
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 
+TOKEN_VARIABLE = "RSPP_METRICS_TOKEN"
+"""Environment variable with the token that a scrape must carry."""
 SCRAPE_AGE_S = 1.0
 """Scrapes closer to each other than this get the same answer: whoever asks often costs no more."""
 
@@ -25,6 +29,7 @@ async def health_endpoint(
     port: int,
     report: Callable[[], Mapping[str, object]],
     metrics: Callable[[], tuple[bytes, str]] | None = None,
+    token: str = "",
 ) -> AsyncIterator[int]:
     """Answer ``GET /``, ``GET /healthz`` and ``GET /metrics`` for the length of an ``async with`` block.
 
@@ -34,6 +39,8 @@ async def health_endpoint(
         report: returns what is shown; ``healthy`` decides between 200 and 503.
         metrics: returns all metrics in Prometheus' format and its content type, from any thread; without
             it ``/metrics`` is not there.
+        token: bearer token that a scrape must carry; without one only this machine's own addresses may be
+            listened on for metrics, and beyond them ``/metrics`` is refused.
 
     Yields:
         The port listened on.
@@ -50,7 +57,7 @@ async def health_endpoint(
     application.router.add_get("/", answer)
     application.router.add_get("/healthz", answer)
     if metrics is not None:
-        application.router.add_get("/metrics", _scraping(metrics))
+        application.router.add_get("/metrics", _scraping(metrics, token, local=_is_local(host)))
     runner = web.AppRunner(application, access_log=None, handle_signals=False)
     await runner.setup()
     try:
@@ -67,12 +74,28 @@ async def health_endpoint(
         await runner.cleanup()
 
 
-def _scraping(metrics: Callable[[], tuple[bytes, str]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _scraping(
+    metrics: Callable[[], tuple[bytes, str]], token: str, *, local: bool
+) -> Callable[[web.Request], Awaitable[web.Response]]:
     one_at_a_time = asyncio.Lock()
     latest: tuple[float, bytes, str] | None = None
+    expected = f"Bearer {token}".encode()
 
-    async def scrape(_: web.Request) -> web.Response:
+    async def scrape(request: web.Request) -> web.Response:
         nonlocal latest
+        if token:
+            given = request.headers.get("Authorization", "").encode(errors="replace")
+            if not hmac.compare_digest(given, expected):
+                raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
+        elif not local:
+            raise web.HTTPForbidden(text=f"set {TOKEN_VARIABLE} to let metrics be read from elsewhere\n")
         async with one_at_a_time:
             if latest is None or time.monotonic() - latest[0] > SCRAPE_AGE_S:
                 # In a thread: rendering takes milliseconds, which a call's audio would miss.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from rspp.authority.sqlite import SqliteLeaseStore
 from rspp.providers.registry import open_providers
 from rspp.runtime.calls import Calls
 from rspp.runtime.environment import EvidencePlan, open_evidence, state_folder
-from rspp.runtime.health import health_endpoint
+from rspp.runtime.health import TOKEN_VARIABLE, health_endpoint
 from rspp.runtime.join import LEASE_FILE
 from rspp.runtime.orphans import OrphanKeeper
 from rspp.runtime.stopping import Stopping
@@ -117,7 +118,10 @@ async def serve_dispatches(plan: ServePlan) -> int:
             }
 
         metrics = telemetry.scrape if telemetry is not None else None
-        port = await stack.enter_async_context(health_endpoint(plan.host, plan.port, health, metrics))
+        token = os.environ.get(TOKEN_VARIABLE, "")
+        port = await stack.enter_async_context(
+            health_endpoint(plan.host, plan.port, health, metrics, token)
+        )
         keeper = OrphanKeeper(
             calls=calls,
             store=store,

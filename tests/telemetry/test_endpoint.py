@@ -20,8 +20,10 @@ def well() -> Mapping[str, object]:
     return {"healthy": True}
 
 
-async def get(port: int, path: str) -> tuple[int, str, bytes]:
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
+async def get(port: int, path: str, authorization: str = "") -> tuple[int, str, bytes]:
+    headers = {"Authorization": authorization} if authorization else {}
+    url = f"http://127.0.0.1:{port}{path}"
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
         return answer.status, answer.headers["Content-Type"], await answer.read()
 
 
@@ -58,3 +60,19 @@ async def test_scrapes_that_follow_at_once_cost_nothing() -> None:
 async def test_without_telemetry_there_are_no_metrics() -> None:
     async with health_endpoint("127.0.0.1", 0, well) as port:
         assert (await get(port, "/metrics"))[0] == 404
+
+
+async def test_a_scrape_from_elsewhere_needs_the_token() -> None:
+    def render() -> tuple[bytes, str]:
+        return b"x 1\n", "text/plain"
+
+    async with health_endpoint("127.0.0.1", 0, well, render, "s3cret") as port:
+        assert (await get(port, "/metrics"))[0] == 401
+        for wrong in ("Bearer s3cre", "Bearer ", "s3cret", "Basic s3cret"):
+            assert (await get(port, "/metrics", authorization=wrong))[0] == 401
+        assert (await get(port, "/metrics", authorization="Bearer s3cret"))[2] == b"x 1\n"
+        assert (await get(port, "/healthz"))[0] == 200
+    async with health_endpoint("0.0.0.0", 0, well, render) as port:
+        status, _, text = await get(port, "/metrics")
+        assert (status, b"RSPP_METRICS_TOKEN" in text) == (403, True)
+        assert (await get(port, "/healthz"))[0] == 200
