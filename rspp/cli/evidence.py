@@ -70,6 +70,56 @@ def read(
     return _status(answer["decision"])
 
 
+@evidence_app.command(name="list")
+def list_sessions(
+    *,
+    evidence: Path,
+    tenant: str = "",
+    session: str = "",
+    outcome: str = "",
+    reason: str = "",
+    json: bool = False,
+) -> int:
+    """List recorded sessions and their turns, from the index; no words and no sound are in it.
+
+    Args:
+        evidence: the evidence folder.
+        tenant: whose sessions; RSPP_TENANT, else default.
+        session: the turns of this session only.
+        outcome: only turns that ended so: commit or abort.
+        reason: only turns that were aborted for this reason, such as cancelled.
+        json: print one JSON object instead of tables.
+    """
+    import msgspec
+
+    from rspp.evidence.index import refreshed
+    from rspp.runtime.environment import tenant_name
+
+    with refreshed(_folder(evidence)) as index:
+        rows = [row for row in index.sessions(tenant_name(tenant)) if session in ("", row.session)]
+        found = [
+            (
+                row,
+                [
+                    turn
+                    for turn in index.turns(row.tenant, row.session)
+                    if outcome in ("", turn.outcome) and reason in ("", turn.reason)
+                ],
+            )
+            for row in rows
+        ]
+    if outcome or reason:
+        found = [(row, turns) for row, turns in found if turns]
+    if json:
+        document = [msgspec.to_builtins(row) | {"listed": msgspec.to_builtins(turns)} for row, turns in found]
+        _print_json({"sessions": document})
+        return 0
+    from rspp.cli.evidence_tables import show_sessions
+
+    show_sessions(found, with_turns=bool(session or outcome or reason))
+    return 0
+
+
 @evidence_app.command
 def reveal(
     token: str,

@@ -15,6 +15,7 @@ import msgspec
 
 from rspp.contracts.errors import EvidenceError
 from rspp.evidence.audit import AuditEvent
+from rspp.evidence.index import forget_deleted
 from rspp.evidence.keys import destroy, sync_folder
 from rspp.evidence.payloads import PayloadStore
 
@@ -125,6 +126,7 @@ def delete_evidence(root: Path, request: DeletionRequest, sink: AuditSink) -> De
             delete_artifact(artifact, done, hard=hard)
         if hard and turn is None:
             remove_folder(folder, done)
+            forget_deleted(root)
         elif turn is None:
             done.kept = sorted(path.name for path in folder.iterdir() if path.is_file())
     except (EvidenceError, OSError) as error:

@@ -200,6 +200,12 @@ class EvidenceIndex:
         with self._store:
             self._delete(tenant, session)
 
+    def forget_missing(self) -> None:
+        """Take out every session whose recording is gone."""
+        present = {(tenant, folder.name) for tenant, folder in _folders(self._root) if segment_files(folder)}
+        for tenant, session in self._sizes().keys() - present:
+            self.forget(tenant, session)
+
     def sessions(self, tenant: str, *, since_ms: int = 0, until_ms: int = 1 << 62) -> list[SessionRow]:
         """Return the sessions of a tenant that began in a time, newest first."""
         query = (
@@ -296,3 +302,15 @@ def _folders(root: Path) -> Iterator[tuple[str, Path]]:
 
 def _marks(values: tuple[Any, ...]) -> str:
     return ",".join("?" * len(values))
+
+
+def forget_deleted(root: Path) -> None:
+    """Take sessions out of the index whose recording is gone, if there is an index.
+
+    Raises:
+        EvidenceError: the index cannot be used.
+    """
+    if not (root / INDEX_FILE).is_file():
+        return
+    with closing(EvidenceIndex(root)) as index:
+        index.forget_missing()

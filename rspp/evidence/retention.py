@@ -18,6 +18,7 @@ from rspp.contracts.envelope import PayloadClass  # noqa: TC001 - msgspec reads 
 from rspp.contracts.errors import EvidenceError
 from rspp.evidence.audit import AuditEvent
 from rspp.evidence.deletion import Deleted, delete_artifact, drop_empty, remove_file
+from rspp.evidence.index import forget_deleted
 from rspp.evidence.payloads import PayloadStore
 from rspp.evidence.redaction import PAYLOAD_CLASSES
 
@@ -197,6 +198,8 @@ def sweep_tenant(root: Path, resolved: ResolvedPolicy, sink: AuditSink, *, now_m
             item.remove(Deleted())
         for folder in dict.fromkeys(item.folder for item in expired):
             drop_empty(folder)
+        if expired:
+            forget_deleted(root)
     except OSError as error:
         raise EvidenceError(
             f"tenant {policy.tenant_id}: retention sweep: {error.filename}: {error.strerror}",

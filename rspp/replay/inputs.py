@@ -84,6 +84,12 @@ def _ingress(kernel: _kernel.SessionKernel, record: Record) -> Effects:
     return ()
 
 
+def _arrival(kernel: _kernel.SessionKernel, record: Record) -> Effects:
+    # Recorded is a hash of the id, by which a repeated one is told as well.
+    kernel.arrive(record["at_us"], record["event"], record["bytes"], record["carrier_epoch"])
+    return ()
+
+
 def _admission(kernel: _kernel.SessionKernel, record: Record) -> Effects:
     said = ("point", "outcome", "reason", "snapshot", "fairness_key", "in_use", "places", "key_in_use")
     kernel.admission(record["at_us"], **{name: record[name] for name in (*said, "key_share", "claim_us")})
@@ -105,6 +111,7 @@ ENVIRONMENT: dict[str, Callable[[_kernel.SessionKernel, Record], Effects]] = {
     "migration": lambda kernel, record: kernel.migration(record["at_us"], record["step"], record["epoch"]),
     "ingress": _ingress,
     "admission": _admission,
+    "arrival": _arrival,
 }
 """Inputs that come from the world: they do not depend on what the kernel decided before."""
 

@@ -119,9 +119,7 @@ async def serve_dispatches(plan: ServePlan) -> int:
 
         metrics = telemetry.scrape if telemetry is not None else None
         token = os.environ.get(TOKEN_VARIABLE, "")
-        port = await stack.enter_async_context(
-            health_endpoint(plan.host, plan.port, health, metrics, token)
-        )
+        port = await stack.enter_async_context(health_endpoint(plan.host, plan.port, health, metrics, token))
         keeper = OrphanKeeper(
             calls=calls,
             store=store,

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from rspp._kernel import scan_segment
+from rspp.cli.main import run
 from rspp.contracts.errors import EvidenceError
-from rspp.evidence.index import INDEX_FILE, EvidenceIndex, refreshed
+from rspp.evidence.audit_http import audit_sink
+from rspp.evidence.deletion import DeletionRequest, delete_evidence
+from rspp.evidence.index import INDEX_FILE, EvidenceIndex, forget_deleted, refreshed
 from rspp.evidence.verify import verify
 from rspp.evidence.writer import EvidenceWriter
 from tests.evidence.recordings import HEADER, folder_of, marks, record
+from tests.replay.test_audio import FULL, hold
 from tests.session.fakes import FakeCaller, FakeWorld
 
 if TYPE_CHECKING:
@@ -87,3 +93,43 @@ def test_a_file_that_is_no_index_costs_nothing_but_the_index(
         recorder.write(b"", marks(0, 2))
         assert recorder.close()
     assert "the index was not kept" in capsys.readouterr().out
+
+
+def test_the_index_forgets_what_was_deleted_and_what_expired(tmp_path: Path) -> None:
+    with EvidenceWriter(tmp_path, "acme", fsync="never") as writer:
+        for name in ("one", "two", "three"):
+            with writer.open(name, epoch=1) as recorder:
+                recorder.begin(HEADER | {"session_id": name})
+                recorder.write(b"", marks(1, 3))
+    with refreshed(tmp_path) as index:
+        assert {row.session for row in index.sessions("acme")} == {"one", "two", "three"}
+    shutil.rmtree(tmp_path / "acme" / "two")
+    forget_deleted(tmp_path)
+    with closing(EvidenceIndex(tmp_path)) as index:
+        assert {row.session for row in index.sessions("acme")} == {"one", "three"}
+        assert index.turns("acme", "two") == []
+    forget_deleted(tmp_path / "acme")  # A folder without an index is none of its business.
+
+
+def test_sessions_and_turns_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hold(tmp_path, FULL)
+    capsys.readouterr()
+    where = ["evidence", "list", "--evidence", str(tmp_path), "--tenant", "acme"]
+    assert run([*where, "--json"]) == 0
+    (session,) = json.loads(capsys.readouterr().out)["sessions"]
+    assert (session["session"], session["turns"], session["ended"]) == ("fake", 2, True)
+    assert run([*where, "--reason", "cancelled", "--json"]) == 0
+    (session,) = json.loads(capsys.readouterr().out)["sessions"]
+    assert [(turn["turn"], turn["outcome"]) for turn in session["listed"]] == [(1, "abort")]
+    assert run(where) == 0
+    assert "fake@v1" in capsys.readouterr().out
+    assert run([*where, "--session", "fake"]) == 0
+    assert "cancelled" in capsys.readouterr().out
+    assert run([*where, "--outcome", "none"]) == 0
+    assert "nothing recorded" in capsys.readouterr().out
+    request = DeletionRequest(
+        tenant_id="acme", mode="hard_delete", requested_by="ada", requested_at_ms=1, session_id="fake"
+    )
+    delete_evidence(tmp_path, request, audit_sink(tmp_path))
+    with closing(EvidenceIndex(tmp_path)) as index:
+        assert index.sessions("acme") == []
