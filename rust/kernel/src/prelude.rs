@@ -1,15 +1,18 @@
 //! The session prelude: utterances out of voice activity, and the end of the caller's turn.
 //!
-//! | state  | on                          | to     | what happens                                   |
-//! |--------|-----------------------------|--------|------------------------------------------------|
-//! | Quiet  | window at the speech mark   | Speech | a new utterance starts                         |
-//! | Speech | window below the other mark | Pause  | silence counts from the last speech window     |
-//! | Speech | no window for 500 ms        | Pause  | the same: lost audio is silence                |
-//! | Pause  | window at the speech mark   | Speech | after a probe the utterance is continued       |
-//! | Pause  | silence long enough         | Quiet  | the utterance ends                             |
-//! | any    | longest utterance reached   | Quiet  | probed at once, ends with the answer or 500 ms |
+//! | from   | on         | to     | what happens                                   |
+//! |--------|------------|--------|------------------------------------------------|
+//! | Quiet  | `speech`   | Speech | a new utterance starts                         |
+//! | Speech | `silence`  | Pause  | silence counts from the last speech window     |
+//! | Speech | `no_audio` | Pause  | the same: lost audio is silence                |
+//! | Pause  | `speech`   | Speech | after a probe the utterance is continued       |
+//! | Pause  | `end`      | Quiet  | the silence was long enough                    |
+//! | Speech | `end`      | Quiet  | the longest utterance: probed, then 500 ms     |
+//!
+//! A window at the speech mark is `speech`, one below the other mark `silence`; what changes nothing has no row.
 
 use crate::input::Transcript;
+use crate::names::named_enum;
 use crate::policy::TurnPolicy;
 
 /// How long an utterance that must end waits for its last words.
@@ -19,17 +22,43 @@ pub const PROBE_WAIT_US: u64 = 1_000_000;
 /// Speech without any window for this long is taken for silence.
 pub const LOST_WINDOWS_US: u64 = 500_000;
 
-/// Whether the caller speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Activity {
-    /// No utterance is open.
-    #[default]
-    Quiet,
-    /// The caller speaks.
-    Speech,
-    /// The caller pauses within an utterance.
-    Pause,
+named_enum! {
+    /// Whether the caller speaks.
+    #[derive(Default)]
+    pub enum Activity {
+        /// No utterance is open.
+        #[default]
+        Quiet => "Quiet",
+        /// The caller speaks.
+        Speech => "Speech",
+        /// The caller pauses within an utterance.
+        Pause => "Pause",
+    }
 }
+
+named_enum! {
+    /// What moves the caller's machine.
+    pub enum Trigger {
+        /// A window at the speech mark.
+        Speech => "speech",
+        /// A window below the silence mark.
+        Silence => "silence",
+        /// No window came for too long, or the transport says that none will.
+        NoAudio => "no_audio",
+        /// The utterance is over.
+        End => "end",
+    }
+}
+
+/// The whole table.
+pub const TRANSITIONS: [(Activity, Trigger, Activity); 6] = [
+    (Activity::Quiet, Trigger::Speech, Activity::Speech),
+    (Activity::Speech, Trigger::Silence, Activity::Pause),
+    (Activity::Speech, Trigger::NoAudio, Activity::Pause),
+    (Activity::Pause, Trigger::Speech, Activity::Speech),
+    (Activity::Pause, Trigger::End, Activity::Quiet),
+    (Activity::Speech, Trigger::End, Activity::Quiet),
+];
 
 /// What the recogniser believes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,7 +189,7 @@ impl Prelude {
         match (self.activity, speech) {
             (Activity::Quiet | Activity::Pause, false) => Heard::Nothing,
             (Activity::Speech, false) => {
-                self.pause();
+                self.fire(Trigger::Silence);
                 Heard::Nothing
             }
             (Activity::Speech, true) => {
@@ -168,8 +197,9 @@ impl Prelude {
                 Heard::Nothing
             }
             (Activity::Quiet, true) => {
+                self.fire(Trigger::Speech);
                 *self = Self {
-                    activity: Activity::Speech,
+                    activity: self.activity,
                     utterance: self.utterance + 1,
                     started_us: now_us,
                     segment_us: now_us,
@@ -180,7 +210,7 @@ impl Prelude {
                 Heard::Started
             }
             (Activity::Pause, true) => {
-                self.activity = Activity::Speech;
+                self.fire(Trigger::Speech);
                 self.segment_us = now_us;
                 self.last_speech_us = now_us;
                 let continued = self.answer != Answer::NotAsked && self.forced_us.is_none();
@@ -196,10 +226,17 @@ impl Prelude {
 
     /// Takes speech for ended; the last speech window stays where it was.
     pub fn pause(&mut self) {
-        if self.activity == Activity::Speech {
-            self.activity = Activity::Pause;
+        self.fire(Trigger::NoAudio);
+    }
+
+    /// Moves as the table says; what has no row changes nothing.
+    fn fire(&mut self, trigger: Trigger) {
+        let row = TRANSITIONS.iter().find(|row| row.0 == self.activity && row.1 == trigger);
+        let Some(&(from, _, to)) = row else { return };
+        if from == Activity::Speech {
             self.spoken_us += self.last_speech_us - self.segment_us;
         }
+        self.activity = to;
     }
 
     /// Takes a hypothesis; none when it is for another utterance or revision.
@@ -281,8 +318,7 @@ impl Prelude {
 
     /// Ends the utterance.
     pub fn end(&mut self) -> Ended {
-        self.pause();
-        self.activity = Activity::Quiet;
+        self.fire(Trigger::End);
         Ended {
             utterance: self.utterance,
             hypothesis: self.hypothesis,
@@ -327,6 +363,42 @@ mod tests {
             let (utterance, revision) = (self.prelude.utterance, self.prelude.revision);
             let transcript = Transcript { utterance, revision, words, backchannel, complete, probe };
             self.prelude.transcript(transcript)
+        }
+    }
+
+    #[test]
+    fn every_state_and_trigger_is_decided_by_the_table() {
+        for activity in Activity::ALL {
+            for trigger in Trigger::ALL {
+                let mut prelude = Prelude {
+                    activity: *activity,
+                    utterance: 1,
+                    segment_us: 1_000_000,
+                    last_speech_us: 1_500_000,
+                    ..Prelude::default()
+                };
+                let policy = TurnPolicy::default();
+                match trigger {
+                    Trigger::Speech => {
+                        prelude.window(2_000_000, 1000, &policy);
+                    }
+                    Trigger::Silence => {
+                        prelude.window(2_000_000, 0, &policy);
+                    }
+                    Trigger::NoAudio => prelude.pause(),
+                    Trigger::End => {
+                        prelude.end();
+                    }
+                }
+                let row = TRANSITIONS.iter().find(|row| row.0 == *activity && row.1 == *trigger);
+                assert_eq!(
+                    prelude.activity(),
+                    row.map_or(*activity, |row| row.2),
+                    "{activity:?} {trigger:?}"
+                );
+                let spoken = *activity == Activity::Speech && row.is_some();
+                assert_eq!(prelude.spoken_us, if spoken { 500_000 } else { 0 }, "{activity:?} {trigger:?}");
+            }
         }
     }
 

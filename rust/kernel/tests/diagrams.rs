@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use rspp_kernel::invocation::{self, circuit};
-use rspp_kernel::{migration, turn};
+use rspp_kernel::{migration, prelude, turn};
 
 type Row = (&'static str, &'static str, &'static str);
 
@@ -30,8 +30,11 @@ fn diagrams() -> Vec<String> {
         circuit::TRANSITIONS.iter().map(|row| (row.0.name(), row.1.name(), row.2.name())).collect();
     let migrations: Vec<Row> =
         migration::TRANSITIONS.iter().map(|row| (row.0.name(), row.1.name(), row.2.name())).collect();
+    let callers: Vec<Row> =
+        prelude::TRANSITIONS.iter().map(|row| (row.0.name(), row.1.name(), row.2.name())).collect();
     vec![
         drawn("turn", "Idle", Some("Closed"), &turns),
+        drawn("caller", "Quiet", None, &callers),
         drawn("invocation", "Running", Some("Done"), &calls),
         drawn("circuit", "Closed", None, &circuits),
         drawn("migration", "Settled", None, &migrations),
