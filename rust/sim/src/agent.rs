@@ -1,5 +1,6 @@
 //! A runtime's share in one call: the shell around one real kernel, as far as the room can tell.
 
+use rspp_kernel::evidence::json::Context;
 use rspp_kernel::input::Modality;
 use rspp_kernel::invocation::policy::InvocationPolicy;
 use rspp_kernel::plan::PlanTemplate;
@@ -10,6 +11,10 @@ use crate::journal::Journal;
 use crate::queue::{CallId, WorkerId};
 use crate::rng::Rng;
 use crate::store::Wish;
+use crate::twin::Twin;
+
+const PIPELINE: &str = "sim@v1";
+const WALL_CLOCK_MS: u64 = 1_700_000_000_000;
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub(crate) struct Agent {
     pub(crate) call: CallId,
     pub(crate) phase: Phase,
     pub(crate) kernel: Option<Box<SessionKernel>>,
+    /// Its kernel once more, over what it recorded.
+    pub(crate) twin: Option<Box<Twin>>,
     pub(crate) journal: Journal,
     pub(crate) epoch: u64,
     pub(crate) resumed: bool,
@@ -94,6 +101,7 @@ impl Agent {
             call,
             phase: Phase::Asking,
             kernel: None,
+            twin: None,
             journal: Journal::new(),
             epoch: 0,
             resumed: false,
@@ -141,8 +149,8 @@ impl Agent {
     }
 }
 
-/// A kernel with a policy drawn for it.
-pub(crate) fn kernel(rng: &mut Rng, call: CallId, local_us: u64) -> SessionKernel {
+/// A kernel with a policy drawn for it, and its twin.
+pub(crate) fn kernel(rng: &mut Rng, call: CallId, local_us: u64) -> (SessionKernel, Twin) {
     let policy = TurnPolicy {
         interruptions: !rng.one_in(12),
         failure_notice: !rng.one_in(4),
@@ -154,16 +162,19 @@ pub(crate) fn kernel(rng: &mut Rng, call: CallId, local_us: u64) -> SessionKerne
         max_utterance_ms: if rng.one_in(4) { 2_500 } else { 30_000 },
         ..TurnPolicy::default()
     };
-    let plan = PlanTemplate::new("sim@v1", "graph/voice", "simple", r#"{"budgets":{}}"#);
+    let plan = PlanTemplate::new(PIPELINE, "graph/voice", "simple", r#"{"budgets":{}}"#);
     let providers = [(Modality::Llm, "first"), (Modality::Llm, "second"), (Modality::Llm, "third")];
+    let session_id = format!("call-{call}");
     let mut kernel = SessionKernel::new(Settings {
-        session_id: format!("call-{call}"),
+        session_id: session_id.clone(),
         policy,
         plan: plan.unwrap_or_else(|error| unreachable!("{error:?}")),
         now_us: local_us,
-        wall_clock_ms: 1_700_000_000_000,
+        wall_clock_ms: WALL_CLOCK_MS,
         evidence_capacity: if rng.one_in(3) { 256 } else { 1024 },
     });
     kernel.use_providers(InvocationPolicy::default(), &providers[..=rng.index(3)]);
-    kernel
+    let context = Context::new(&session_id, PIPELINE, local_us, WALL_CLOCK_MS);
+    let twin = Twin::new(&kernel, context);
+    (kernel, twin)
 }

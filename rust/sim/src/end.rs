@@ -2,7 +2,7 @@
 //! comes back.
 
 use crate::agent::Phase;
-use crate::queue::CallId;
+use crate::queue::{AgentId, CallId};
 use crate::world::World;
 
 impl World {
@@ -36,12 +36,30 @@ impl World {
         self.hang_up(call);
     }
 
+    /// The recording of a runtime ends, in good order or, when its process died, anywhere: run again it
+    /// must have given the same records.
+    pub(crate) fn judge_twin(&mut self, agent: AgentId) {
+        let share = &mut self.agents[agent];
+        let Some(mut twin) = share.twin.take() else { return };
+        let fault = match &share.kernel {
+            Some(kernel) => twin.finished(kernel),
+            None => twin.broken_off(),
+        };
+        self.outcome.stints += 1;
+        self.outcome.whole += u64::from(!twin.cut_short());
+        self.outcome.compared += twin.compared();
+        if let Some(fault) = fault {
+            self.never(format!("agent {agent}: {fault}"));
+        }
+    }
+
     pub(crate) fn judge(&mut self) {
         for agent in 0..self.agents.len() {
             if self.agents[agent].phase == Phase::Dead {
                 continue;
             }
             self.collect(agent);
+            self.judge_twin(agent);
             let share = &self.agents[agent];
             let open = share.kernel.as_ref().map_or(0, |kernel| kernel.turn());
             let unfinished = share.journal.unfinished();

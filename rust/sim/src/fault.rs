@@ -59,7 +59,8 @@ impl World {
         host.pauses += 1;
         host.deferred.clear();
         let mut in_turn = false;
-        for share in &mut self.agents {
+        for agent in 0..self.agents.len() {
+            let share = &mut self.agents[agent];
             if share.worker != worker || share.phase == Phase::Dead {
                 continue;
             }
@@ -67,6 +68,7 @@ impl World {
             share.barge_in_lost |= share.open.is_some() && share.held;
             share.phase = Phase::Dead;
             share.kernel = None;
+            self.judge_twin(agent);
         }
         if in_turn {
             self.hit(Place::CrashInTurn);

@@ -1,6 +1,7 @@
 //! What one runtime recorded, checked line by line against the contracts while it is written.
 
 use rspp_kernel::document::stream::StreamValidator;
+use rspp_kernel::evidence::record::Body;
 
 /// The recording of one runtime's share in a call.
 #[derive(Debug)]
@@ -31,19 +32,24 @@ impl Journal {
         }
     }
 
-    /// Takes one line; returns what is wrong with it.
-    pub(crate) fn take(&mut self, line: &str) -> Option<String> {
+    /// Whether no rule of the contracts is about records of this kind.
+    pub(crate) const fn ignores(body: &Body) -> bool {
+        matches!(body, Body::Input(_) | Body::Frame { .. } | Body::Call(_) | Body::Provider { .. })
+    }
+
+    /// Takes one line.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn take(&mut self, line: &str) -> Result<(), String> {
         self.lines += 1;
-        if line.starts_with(r#"{"kind":"input""#) || line.starts_with(r#"{"kind":"provider""#) {
-            return None;
-        }
         if line.starts_with(r#"{"kind":"gap""#) {
             self.noted += number_after(line, r#""records":"#).unwrap_or(0);
-            return None;
+            return Ok(());
         }
         if let Some(sequence) = ordinal(line) {
             if sequence < self.next_sequence {
-                return Some(format!("sequence {sequence} comes again in {line}"));
+                return Err(format!("sequence {sequence} comes again in {line}"));
             }
             self.lost += sequence - self.next_sequence;
             self.next_sequence = sequence + 1;
@@ -53,7 +59,8 @@ impl Journal {
         self.stale += u64::from(line.contains(r#""signal":"stale_epoch_reject""#));
         let fault = self.validator.push(line.as_bytes());
         // What a lost record leaves open is no fault of the record after it.
-        fault.filter(|_| self.lost + self.noted == 0).map(|fault| format!("{fault} in {line}"))
+        let fault = fault.filter(|_| self.lost + self.noted == 0);
+        fault.map_or(Ok(()), |fault| Err(format!("{fault} in {line}")))
     }
 
     /// Faults that only the end shows.
@@ -84,11 +91,11 @@ mod tests {
     fn a_missing_sequence_is_seen_and_a_repeated_one_is_refused() {
         let line = |ordinal: u64| format!(r#"{{"kind":"gossip","event_id":"evt/s/1/2/{ordinal:06}"}}"#);
         let mut journal = Journal::new();
-        assert_eq!(journal.take(&line(0)), None);
-        assert_eq!(journal.take(&line(3)), None);
+        assert_eq!(journal.take(&line(0)), Ok(()));
+        assert_eq!(journal.take(&line(3)), Ok(()));
         assert_eq!(journal.lost, 2);
-        assert!(journal.take(&line(3)).is_some());
-        assert_eq!(journal.take(r#"{"kind":"gap","at_us":1,"records":17}"#), None);
+        assert!(journal.take(&line(3)).is_err());
+        assert_eq!(journal.take(r#"{"kind":"gap","at_us":1,"records":17}"#), Ok(()));
         assert_eq!((journal.noted, journal.lines), (17, 4));
     }
 }

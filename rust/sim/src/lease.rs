@@ -135,11 +135,11 @@ impl World {
             self.agents[agent].phase = Phase::Left;
             return;
         }
-        let kernel = Box::new(agent::kernel(&mut self.rng, ask.call, local_us));
+        let (kernel, twin) = agent::kernel(&mut self.rng, ask.call, local_us);
         let bad_provider = self.chance(8);
         let share = &mut self.agents[agent];
         share.bad_provider = bad_provider;
-        share.kernel = Some(kernel);
+        (share.kernel, share.twin) = (Some(Box::new(kernel)), Some(Box::new(twin)));
         share.phase = Phase::Joining;
         (share.epoch, share.resumed, share.deadline_us) = (epoch, resumed, deadline_us);
         self.outcome.takeovers += u64::from(resumed);

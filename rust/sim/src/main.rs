@@ -22,6 +22,7 @@ mod reached;
 mod rng;
 mod shell;
 mod store;
+mod twin;
 mod world;
 
 use std::process::ExitCode;
@@ -79,6 +80,7 @@ fn simulate(first: u64, seconds: u64) -> ExitCode {
     let budget = Duration::from_secs(seconds);
     let (mut reached, mut seed) = (Reached::default(), first);
     let (mut session_us, mut takeovers, mut turns, mut frames, mut records, mut steps) = (0, 0, 0, 0, 0, 0);
+    let (mut stints, mut whole, mut compared) = (0, 0, 0);
     while began.elapsed() < budget || seed == first {
         let outcome = World::new(seed, false).run();
         if outcome.failure.is_some() {
@@ -91,6 +93,9 @@ fn simulate(first: u64, seconds: u64) -> ExitCode {
         frames += outcome.frames;
         records += outcome.records;
         steps += outcome.steps;
+        stints += outcome.stints;
+        whole += outcome.whole;
+        compared += outcome.compared;
         seed += 1;
     }
     #[allow(clippy::cast_precision_loss)] // figures for people
@@ -102,6 +107,7 @@ fn simulate(first: u64, seconds: u64) -> ExitCode {
         hours / spent * 3600.0
     );
     println!("{turns} turns, {takeovers} takeovers, {steps} steps, {frames} frames, {records} records");
+    println!("{stints} runtimes replayed, {whole} of them to the end: {compared} records, all the same");
     for (place, text) in reached::PLACES {
         println!("{:>9}  {text}", reached.count(*place));
     }

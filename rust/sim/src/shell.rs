@@ -349,13 +349,10 @@ impl World {
 
     pub(crate) fn collect(&mut self, agent: AgentId) {
         let share = &mut self.agents[agent];
-        let Some(kernel) = share.kernel.as_mut() else { return };
+        let (Some(kernel), Some(twin)) = (share.kernel.as_mut(), share.twin.as_mut()) else { return };
         let journal = &mut share.journal;
         let (noted, lines) = (journal.noted, journal.lines);
-        let mut fault = None;
-        kernel.drain_evidence(usize::MAX, |line| {
-            fault = fault.take().or_else(|| journal.take(line));
-        });
+        let collected = twin.collect(kernel, journal);
         let shed = kernel.evidence_dropped();
         let newly_shed = shed > share.shed;
         share.shed = shed;
@@ -373,7 +370,7 @@ impl World {
         } else if self.agents[agent].journal.noted > noted {
             self.hit(Place::BaselineLost);
         }
-        if let Some(fault) = fault {
+        if let Err(fault) = collected {
             self.never(format!("agent {agent}: {fault}"));
         }
     }

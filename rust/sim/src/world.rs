@@ -47,6 +47,10 @@ pub(crate) struct Outcome {
     pub(crate) frames: u64,
     pub(crate) records: u64,
     pub(crate) steps: u64,
+    /// Runtimes whose records were run again, how many of them without a gap, and records compared.
+    pub(crate) stints: u64,
+    pub(crate) whole: u64,
+    pub(crate) compared: u64,
     pub(crate) told: Vec<String>,
 }
 
@@ -84,6 +88,9 @@ impl World {
             frames: 0,
             records: 0,
             steps: 0,
+            stints: 0,
+            whole: 0,
+            compared: 0,
             told: Vec::new(),
         };
         Self {
