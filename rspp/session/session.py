@@ -32,7 +32,7 @@ from rspp.contracts.ports import (
 from rspp.evidence.levels import RecordingLevel
 from rspp.nodes.edge import edge_buffer
 from rspp.nodes.invocation import Call, Candidates, Invocation
-from rspp.nodes.playout import PlayoutNode
+from rspp.nodes.playout import PlayoutNode, whole_ms
 from rspp.nodes.reply import FixedResponder, PreparedSpeech, speak_reply
 from rspp.nodes.stt import RecognitionNode
 from rspp.pipeline.candidates import provider_policy
@@ -317,7 +317,7 @@ class Session:
                 now = self._step_time()
                 if permille >= self._spec.vad.speech * 1000:
                     self._speech_ended_us = now
-                self._perform(self.kernel.voice_activity(now, self._media_sample, permille))
+                self._perform(self.kernel.voice_activity(whole_ms(now), self._media_sample, permille))
                 self._media_sample += size
 
     def on_text(self, text: str, event_id: str = "") -> None:
