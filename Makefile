@@ -62,6 +62,10 @@ bench-sessions: setup ## twenty calls at once in one process, over the loopback
 drill-takeover: server ## kill and pause the speaking runtime in a real room; show who is heard
 	@$(RUN) rspp.tooling.drill_takeover
 
+.PHONY: drill-evidence
+drill-evidence: server ## kill the runtime at random moments of twenty calls in real rooms; read back and replay
+	@$(RUN) rspp.tooling.drill_evidence
+
 # ------------------------------------------------------------------ checks
 
 .PHONY: format

@@ -161,7 +161,7 @@ class SessionRecording:
         )
 
     def turn_closed(self) -> None:
-        """A turn ended: what was recorded of it is handed over at once, and waited for where the recorder does."""
+        """A turn ended: what was recorded of it is handed over at once."""
         self._durable = True
         self._closed.set()
 
