@@ -151,13 +151,14 @@ simulate: toolchains ## half an hour of worlds, new seeds with each run, and all
 verify-quick: lint validate-contracts contracts-report replay-smoke slo-gates test-rust test ## what a developer runs every few minutes; `test` holds the quick failure matrix
 
 .PHONY: verify-full
-verify-full: lint validate-contracts contracts-report replay-smoke replay-regression slo-gates test-rust simulate-short test test-room conformance-table drill-takeover ## everything, with real rooms
+verify-full: lint validate-contracts contracts-report replay-smoke replay-regression slo-gates test-rust simulate-short test test-room conformance-table drill-takeover drill-evidence ## everything, with real rooms
 
 .PHONY: bench
 bench: setup ## kernel and session benchmarks of the release build
 	cargo bench --workspace --quiet
 	$(BIN)/pytest tests/bench --benchmark-enable --benchmark-only --override-ini addopts=-q
 	$(RUN) tests.bench.edge_hop
+	$(RUN) tests.bench.evidence_load
 
 .PHONY: clean
 clean: ## remove everything that make built in this folder

@@ -187,7 +187,7 @@ async def drill(runs: int, seed: int, out: Path, console: Console) -> int:
         gates=[Gate("maximum", LOST_LIMIT_MS, "flush + drain + scheduling")],
         needed=runs,
     )
-    print_figures(console, [figure], rivals=False)
+    print_figures(console, [figure], rivals=False, title="Read back from disk, ms")
     failed = [check for outcome in outcomes for check in outcome.checks if not check.passed]
     print_checks(console, failed)
     passed = figure.passed and not failed and len(outcomes) == runs

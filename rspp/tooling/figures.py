@@ -221,11 +221,17 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}"
 
 
-def print_figures(console: Console, figures: Sequence[Figure], *, rivals: bool) -> None:
+def print_figures(
+    console: Console,
+    figures: Sequence[Figure],
+    *,
+    rivals: bool,
+    title: str = "Measured from the caller's recording, ms",
+) -> None:
     """Print a table: statistics from the caller's recording, gates, the runtime's own figures."""
     from rich.table import Table
 
-    table = Table(title="Measured from the caller's recording, ms", title_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("figure", overflow="fold")
     for name in ("n", "median", "p95", "max"):
         table.add_column(name, justify="right")

@@ -3,6 +3,7 @@
 ``record ID…`` or ``record --all`` holds the calls behind the ids (``rspp.tooling.golden_calls``) and keeps
 what was recorded. A recording that is there is never touched without ``--replace``: old recordings show that
 a new kernel still decides as the old one did, and one that was made anew shows nothing. ``list`` names them.
+``keep ID PATH`` keeps the recording of a call that was held elsewhere, such as in a real room.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ ROOT = METADATA.parent / RECORDINGS
 AGAIN = "again"
 """Folder of a second recording, within that of the first."""
 TENANT = "golden"
-MAX_BYTES = 10_000
+MAX_BYTES = 16_000
 """Most bytes of one recording: they are kept for ever and travel with every checkout."""
 
 
@@ -81,6 +82,28 @@ def record(fixture_id: str, root: Path = ROOT, *, replace: bool = False) -> int:
     return size_of(target)
 
 
+def keep(fixture_id: str, source: Path, root: Path = ROOT) -> int:
+    """Keep the recording of a call that was held elsewhere.
+
+    Args:
+        fixture_id: its new id.
+        source: the session's folder.
+        root: folder of all recordings.
+
+    Returns:
+        The size of what was kept, bytes.
+
+    Raises:
+        ConfigurationError: the id is taken.
+        EvidenceError: there is no recording, it does not replay to the identical trace, or is too large.
+    """
+    target = root / fixture_id
+    if target.exists() or fixture_id in CALLS:
+        raise ConfigurationError(f"golden recording {fixture_id!r} exists", hint="give it an id of its own")
+    _copy_segments(fixture_id, source, target)
+    return size_of(target)
+
+
 def size_of(folder: Path) -> int:
     """Return the bytes of every file of a recording."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -103,11 +126,22 @@ def _hold(fixture_id: str, make: Make, target: Path, evidence: Path) -> None:
     problems = [problem for call in calls for problem in call.problems()]
     if problems:
         raise EvidenceError(f"{fixture_id}: {'; '.join(problems)}", hint="the call broke a rule")
-    source = evidence / TENANT / fixture_id
+    _copy_segments(fixture_id, evidence / TENANT / fixture_id, target)
+
+
+def _copy_segments(fixture_id: str, source: Path, target: Path) -> None:
+    """Copy segments that replay identically; payloads and keys stay where they are."""
+    paths = sorted(source.glob("*.segment"))
+    if not paths:
+        raise EvidenceError(f"{source}: holds no segment", hint="name the folder of a session")
     target.mkdir(parents=True)
-    for path in sorted(source.glob("*.segment")):
-        shutil.copyfile(path, target / path.name)
-    _check(fixture_id, target)
+    try:
+        for path in paths:
+            shutil.copyfile(path, target / path.name)
+        _check(fixture_id, target)
+    except BaseException:
+        shutil.rmtree(target)
+        raise
 
 
 def _opener(writer: EvidenceWriter, session_id: str) -> Callable[[Lease, bool], Recorder]:
@@ -151,12 +185,18 @@ def main() -> int:
     recorder.add_argument("ids", nargs="*")
     recorder.add_argument("--all", action="store_true", help="every one that is not there yet")
     recorder.add_argument("--replace", action="store_true", help="throw an older recording away")
+    keeper = commands.add_parser("keep", help="keep the recording of a call that was held elsewhere")
+    keeper.add_argument("id")
+    keeper.add_argument("source", type=Path)
     commands.add_parser("list", help="name them")
     for command in commands.choices.values():
         command.add_argument("--root", type=Path, default=ROOT, help="folder of the recordings")
     options = parser.parse_args()
     if options.command == "list":
         return _list(options.root)
+    if options.command == "keep":
+        print(f"{options.id:40} {keep(options.id, options.source, options.root):6} bytes")
+        return 0
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     ids = list(options.ids)
     if options.all:
