@@ -6,7 +6,7 @@ on the loopback transport). It must not go backwards; an earlier value is taken 
 
 from collections.abc import Callable, Sequence
 from types import GenericAlias
-from typing import Any, Final, Generic, TypeAlias, TypeVar, final
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 
 VERSION: Final[str]
 """Version of the kernel crate, such as ``0.1.0``."""
@@ -799,6 +799,64 @@ class LaneRouter(Generic[_T]):
         """Items shed on a lane since the start."""
     def __len__(self) -> int: ...
     def __class_getitem__(cls, key: object) -> GenericAlias: ...
+
+@final
+class ExecutionPool:
+    """Slots and a bounded queue for blocking work; it decides, and runs nothing by itself.
+
+    Keys take turns. A task that runs for 100 ms lends its slot to the next one and runs on beside the
+    slots; at most 16 run so.
+
+    Args:
+        slots: tasks that run at once.
+        max_queue: most tasks that wait.
+
+    Raises:
+        ValueError: ``slots`` is 0.
+    """
+
+    def __init__(self, slots: int, max_queue: int) -> None: ...
+    def submit(
+        self, now_us: int, task: int, *, key: int, seat: int, deadline_us: int, lane: str = "DataLane"
+    ) -> tuple[Literal["slot", "queued", "rejected", "stuck"], int | None]:
+        """Hand in a task; returns what became of it, and the waiting task that lost its place to it.
+
+        Args:
+            now_us: now.
+            task: its number, unique while it is here.
+            key: who shares: the number of a session.
+            seat: what asks: the number of a node of that session; while an overdue task of it has not
+                returned, further ones are ``stuck``.
+            deadline_us: when the task must be over.
+            lane: its lane.
+
+        Raises:
+            ValueError: the lane is unknown, or the task is here already.
+        """
+    def next(self, now_us: int) -> tuple[Literal["run", "expired"], int, int] | None:
+        """Take the next task that may run or whose deadline has passed, with its wait in microseconds."""
+    def finish(self, now_us: int, task: int) -> tuple[int, int, bool] | None:
+        """Say that a running task is over.
+
+        Returns:
+            Microseconds waited, microseconds run, whether it was late; none when no such task ran.
+        """
+    def withdraw(self, task: int) -> bool:
+        """Take a task back that waits; false when it does not wait."""
+    def overdue(self, now_us: int) -> int | None:
+        """Take the next running task whose deadline has passed; each is told once."""
+    @property
+    def due_us(self) -> int | None:
+        """When ``next`` and ``overdue`` are to be asked again if nothing ends before, microseconds."""
+    @property
+    def waiting(self) -> int:
+        """Tasks that wait."""
+    @property
+    def running(self) -> int:
+        """Tasks that run."""
+    @property
+    def most(self) -> int:
+        """Most tasks that ever run at once."""
 
 @final
 class AdmissionVerdict:

@@ -203,11 +203,11 @@ class AttemptLimits(Strict, frozen=True, kw_only=True):
 
 
 class PoolLimits(Strict, frozen=True, kw_only=True):
-    """Where blocking work runs.
+    """Where the blocking work of a runtime's calls runs: decoding of speech, reading of the speech process.
 
     Attributes:
-        queue: most jobs that wait for a worker.
-        workers: jobs at once.
+        queue: most pieces of work that wait; calls take turns, and one that has no room fails its call.
+        workers: pieces at once; one that runs for more than 100 ms goes on beside them.
     """
 
     queue: Annotated[int, Meta(ge=1, le=10_000)] = 64

@@ -202,6 +202,10 @@ class EspeakSynthesizer:
         self._offloader = offloader
         self._closed = False
 
+    def read_by(self, offloader: Offloader) -> None:
+        """Let later blocking reads run on ``offloader``."""
+        self._offloader = offloader
+
     async def synthesize(self, text: str) -> AsyncGenerator[SpeechChunk, None]:
         """Stream the speech of one segment at 24 kHz, with a mark for each word as written.
 
@@ -273,13 +277,16 @@ def split_text(text: str) -> list[str]:
     return parts
 
 
-async def open_espeak(voice: str, words_per_minute: int, offloader: Offloader) -> EspeakSynthesizer:
+async def open_espeak(
+    voice: str, words_per_minute: int, offloader: Offloader, work: Offloader | None = None
+) -> EspeakSynthesizer:
     """Join the speech process of this event loop, starting it when it does not run.
 
     Args:
         voice: espeak-ng voice, such as ``en-us+f3``.
         words_per_minute: speaking rate.
-        offloader: where the session's blocking reads run.
+        offloader: where the process is awaited and tried.
+        work: where its speech is read later; ``offloader`` when left out.
 
     Raises:
         ConfigurationError: the process cannot be started, or does not know the voice.
@@ -301,4 +308,5 @@ async def open_espeak(voice: str, words_per_minute: int, offloader: Offloader) -
     except BaseException:
         await synthesizer.close()
         raise
+    synthesizer.read_by(work or offloader)
     return synthesizer

@@ -239,9 +239,10 @@ class _Decoder:
 class PocketsphinxRecognition:
     """Recognises one caller's utterances; open it with ``open_pocketsphinx``."""
 
-    def __init__(self, decoder: _Decoder, offloader: Offloader) -> None:
+    def __init__(self, decoder: _Decoder, offloader: Offloader, work: Offloader) -> None:
         self._decoder: _Decoder | None = decoder
         self._offloader = offloader
+        self._work = work
         self._pending: list[Pcm] = []
         self._pending_samples = 0
         self._last = ""
@@ -284,7 +285,7 @@ class PocketsphinxRecognition:
 
     async def _run(self, work: Callable[[], T]) -> T:
         try:
-            return await self._offloader.run(work)
+            return await self._work.run(work)
         except RuntimeError as error:
             raise ProviderError(f"pocketsphinx: {error}", reason="adapter_invoke_error") from error
 
@@ -342,14 +343,15 @@ def _pronunciations(words: frozenset[str], extra: Mapping[str, str]) -> dict[str
 
 
 async def open_pocketsphinx(
-    spec: PocketsphinxStt, rules: RulesLlm | None, offloader: Offloader
+    spec: PocketsphinxStt, rules: RulesLlm | None, offloader: Offloader, work: Offloader | None = None
 ) -> PocketsphinxRecognition:
     """Load a recogniser for one caller.
 
     Args:
         spec: grammar, a listener's words, extra pronunciations.
         rules: whose patterns are the grammar when ``spec.grammar`` is empty, and whose slots it may use.
-        offloader: where decoding runs.
+        offloader: where the model is loaded and freed.
+        work: where decoding runs; ``offloader`` when left out.
 
     Raises:
         ConfigurationError: there is no grammar, a pattern is malformed, or a word cannot be pronounced.
@@ -364,4 +366,4 @@ async def open_pocketsphinx(
     sentences = [parse_pattern(source, slots) for source in sources]
     backchannels = [parse_pattern(source) for source in spec.backchannels]
     decoder = await offloader.run(lambda: _Decoder(sentences, backchannels, spec.pronunciations))
-    return PocketsphinxRecognition(decoder, offloader)
+    return PocketsphinxRecognition(decoder, offloader, work or offloader)

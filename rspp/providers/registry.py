@@ -9,7 +9,7 @@ from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline import spec as types
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from rspp.contracts.ports import (
         Offloader,
@@ -58,7 +58,9 @@ class Providers:
         self.vad.close()
 
 
-async def open_providers(spec: PipelineSpec, offloader: Offloader) -> Providers:
+async def open_providers(
+    spec: PipelineSpec, offloader: Offloader, work: Mapping[str, Offloader] | None = None
+) -> Providers:
     """Open the providers of a pipeline for one session.
 
     Models and heavy libraries are loaded through ``offloader``. When one provider cannot be opened, those
@@ -66,7 +68,8 @@ async def open_providers(spec: PipelineSpec, offloader: Offloader) -> Providers:
 
     Args:
         spec: the pipeline.
-        offloader: where the session's blocking work runs.
+        offloader: where they are loaded and closed.
+        work: where the blocking ones of each modality work; ``offloader`` when left out.
 
     Raises:
         ConfigurationError: a provider cannot be opened; the message names the field, and for a missing
@@ -80,11 +83,11 @@ async def open_providers(spec: PipelineSpec, offloader: Offloader) -> Providers:
         for llm in (spec.llm, *spec.alternatives.llm):
             responders.append(await _open_responder(llm, offloader))
             opened.append(responders[-1].close)
-        recognition = await _open_recognition(spec, offloader)
+        recognition = await _open_recognition(spec, offloader, work)
         opened.append(recognition.close)
         synthesizers = []
         for tts in (spec.tts, *spec.alternatives.tts):
-            synthesizers.append(await _open_synthesizer(tts, offloader))
+            synthesizers.append(await _open_synthesizer(tts, offloader, work))
             opened.append(synthesizers[-1].close)
     except BaseException:
         await _close_all(list(reversed(opened)))
@@ -115,13 +118,17 @@ def _closing(vad: VoiceActivityDetector) -> Callable[[], Awaitable[None]]:
     return close
 
 
-async def embedded_voice(offloader: Offloader) -> Synthesizer:
+async def embedded_voice(offloader: Offloader, work: Mapping[str, Offloader] | None = None) -> Synthesizer:
     """Open the voice that needs no key and no network; it speaks when the pipeline's own one fails.
+
+    Args:
+        offloader: where it is started.
+        work: where blocking providers work, by modality; ``offloader`` when left out.
 
     Raises:
         ConfigurationError: it cannot be started.
     """
-    return await _open_synthesizer(types.EspeakTts(), offloader)
+    return await _open_synthesizer(types.EspeakTts(), offloader, work)
 
 
 def _open_vad() -> VoiceActivityDetector:
@@ -130,7 +137,9 @@ def _open_vad() -> VoiceActivityDetector:
     return SileroDetector()
 
 
-async def _open_recognition(spec: PipelineSpec, offloader: Offloader) -> RecognitionStream:
+async def _open_recognition(
+    spec: PipelineSpec, offloader: Offloader, work: Mapping[str, Offloader] | None
+) -> RecognitionStream:
     if isinstance(spec.stt, types.OpenAiStt):
         endpoint, key = spec.stt, api_key("stt", spec.stt)
 
@@ -144,7 +153,7 @@ async def _open_recognition(spec: PipelineSpec, offloader: Offloader) -> Recogni
 
     candidates = (spec.llm, *spec.alternatives.llm)
     rules = next((llm for llm in candidates if isinstance(llm, types.RulesLlm)), None)
-    return await open_pocketsphinx(spec.stt, rules, offloader)
+    return await open_pocketsphinx(spec.stt, rules, offloader, work["stt"] if work else None)
 
 
 async def _open_responder(llm: types.RulesLlm | types.OpenAiLlm, offloader: Offloader) -> Responder:
@@ -162,7 +171,9 @@ async def _open_responder(llm: types.RulesLlm | types.OpenAiLlm, offloader: Offl
     return RulesResponder(llm)
 
 
-async def _open_synthesizer(spec: types.EspeakTts | types.OpenAiTts, offloader: Offloader) -> Synthesizer:
+async def _open_synthesizer(
+    spec: types.EspeakTts | types.OpenAiTts, offloader: Offloader, work: Mapping[str, Offloader] | None
+) -> Synthesizer:
     if isinstance(spec, types.OpenAiTts):
         key = api_key("tts", spec)
 
@@ -174,7 +185,7 @@ async def _open_synthesizer(spec: types.EspeakTts | types.OpenAiTts, offloader: 
         return await offloader.run(open_synthesizer)
     from rspp.providers.espeak import open_espeak
 
-    return await open_espeak(spec.voice, spec.words_per_minute, offloader)
+    return await open_espeak(spec.voice, spec.words_per_minute, offloader, work["tts"] if work else None)
 
 
 def api_key(section: str, endpoint: types.OpenAiEndpoint) -> str:

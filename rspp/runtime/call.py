@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rspp.pipeline.spec import PipelineSpec
     from rspp.providers.registry import Providers
     from rspp.runtime.stopping import Stopping
+    from rspp.session.pool import SessionWork
     from rspp.session.recording import Recorder
     from rspp.telemetry.sink import TelemetrySink
     from rspp.transports.livekit_access import ServerAccess
@@ -111,6 +112,7 @@ async def hold_call(
     evidence: EvidenceWriter | None = None,
     telemetry: TelemetrySink | None = None,
     admission: Admission | None = None,
+    work: SessionWork | None = None,
 ) -> str:
     """Hold one call under a lease until it ends; the providers are closed and the lease given back.
 
@@ -126,6 +128,7 @@ async def hold_call(
         evidence: records the call; none keeps nothing.
         telemetry: sees the evidence as well.
         admission: quotas that it shares with other calls of the process; none gives it its own.
+        work: its share of the process's pool, which its providers were opened with.
 
     Returns:
         Why it ended, such as ``caller_left``, ``hang_up`` or ``drained``.
@@ -176,6 +179,7 @@ async def hold_call(
             resumed=resumed,
             admission=admission,
             tenant=plan.tenant,
+            work=work,
         )
         log.info("call begins", session=plan.session_id, room=plan.room, identity=identity, resumed=resumed)
         stop = asyncio.create_task(_stop_when_asked(session, stopping), name="stop-call")

@@ -17,6 +17,7 @@ from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.runtime.stopping import Stopping
 from rspp.runtime.worker import Offer
 from rspp.session.offload import ThreadOffloader
+from rspp.session.pool import WorkPool
 from rspp.transports.livekit_access import agent_identity
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Calls:
         self._evidence = evidence
         self._tenant = tenant
         self._admission = admission_of(profile_of(spec))
+        self._pool = WorkPool(profile_of(spec), clock)
         self._recording = recording
         self._max_calls = max_calls
         self._telemetry = telemetry
@@ -156,6 +158,11 @@ class Calls:
         for session_id in tuple(self._running):
             self.terminate(session_id)
 
+    @property
+    def waiting_work(self) -> int:
+        """Pieces of blocking work that wait for a worker."""
+        return self._pool.waiting
+
     async def until_idle(self) -> None:
         """Wait until no call runs."""
         await self._idle.wait()
@@ -183,8 +190,9 @@ class Calls:
 
     async def _hold_once(self, plan: CallPlan, stopping: Stopping) -> None:
         offloader = ThreadOffloader(plan.session_id)
+        work = self._pool.session()
         try:
-            providers = await open_providers(plan.spec, offloader)
+            providers = await open_providers(plan.spec, offloader, work.seats)
             lease: Lease | None = None
             try:
                 taken = await take_lease(
@@ -208,6 +216,7 @@ class Calls:
                 evidence=self._evidence,
                 telemetry=self._telemetry,
                 admission=self._admission,
+                work=work,
             )
         finally:
             offloader.close()

@@ -9,11 +9,13 @@ import structlog
 
 from rspp.authority.clock import BootClock
 from rspp.authority.sqlite import SqliteLeaseStore
+from rspp.pipeline.normalise import profile_of
 from rspp.providers.registry import open_providers
 from rspp.runtime.call import CallPlan, hold_call, take_lease
 from rspp.runtime.environment import open_evidence, state_folder
 from rspp.runtime.stopping import Stopping
 from rspp.session.offload import ThreadOffloader
+from rspp.session.pool import WorkPool
 from rspp.telemetry.opening import telemetry_opened
 
 if TYPE_CHECKING:
@@ -61,8 +63,10 @@ async def join_room(
         closing(SqliteLeaseStore(state_folder(state) / LEASE_FILE, clock)) as store,
         open_evidence(evidence) as recording,
         closing(ThreadOffloader(plan.session_id)) as offloader,
+        closing(WorkPool(profile_of(plan.spec), clock)) as pool,
     ):
-        providers = await open_providers(plan.spec, offloader)
+        work = pool.session()
+        providers = await open_providers(plan.spec, offloader, work.seats)
         handed_over = False
         try:
             taken = await take_lease(
@@ -83,6 +87,7 @@ async def join_room(
                 stopping=stopping,
                 evidence=recording,
                 telemetry=sink,
+                work=work,
             )
         finally:
             if not handed_over:

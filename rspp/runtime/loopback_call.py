@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from rspp.authority.sqlite import SqliteLeaseStore
 from rspp.authority.store import Lease
 from rspp.contracts.errors import AuthorityError
+from rspp.pipeline.normalise import profile_of
 from rspp.providers.registry import open_providers
 from rspp.session.offload import InlineOffloader, ThreadOffloader
+from rspp.session.pool import WorkPool
 from rspp.session.session import Session
 from rspp.session.virtual_time import VirtualClock, VirtualTimeLoop
 from rspp.transports.loopback import LoopbackCaller, LoopbackTransport
@@ -55,8 +57,10 @@ async def loopback_call(
         from rspp.authority.clock import BootClock
 
         clock, offloader = BootClock(), ThreadOffloader(session_id)
+    pool = WorkPool(profile_of(spec), clock, inline=virtual)
+    work = pool.session()
     # Loading models may take longer than a lease lasts, so it comes before the lease.
-    opened = providers or await open_providers(spec, offloader)
+    opened = providers or await open_providers(spec, offloader, work.seats)
     store = SqliteLeaseStore(":memory:", clock)
     lease = store.acquire(session_id, "loopback", LEASE_MS, {})
     if not isinstance(lease, Lease):
@@ -71,6 +75,7 @@ async def loopback_call(
         clock=clock,
         offloader=offloader,
         recorder=recorder,
+        work=work,
     )
     if on_session is not None:
         on_session(session)
@@ -78,5 +83,6 @@ async def loopback_call(
         await session.run()
     finally:
         store.close()
+        pool.close()
         offloader.close()
     return session

@@ -104,6 +104,8 @@ async def serve_dispatches(plan: ServePlan) -> int:
             max_calls=plan.max_sessions,
             telemetry=telemetry,
         )
+        if telemetry is not None:
+            telemetry.watch("work_pool", "tasks", lambda: calls.waiting_work)
         link = WorkerLink(plan.access, agent_name=plan.agent_name, jobs=calls, version=version())
         calls.on_done = _reporting(link)
 

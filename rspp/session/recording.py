@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rspp.evidence.redaction import Action
     from rspp.pipeline.profile import RecordingLevel as Level
     from rspp.pipeline.spec import PipelineSpec
+    from rspp.session.pool import SessionWork
 
 DRAIN_INTERVAL_S = 1.0
 """How often Stage A is emptied, besides at the close of each turn: what a killed process may lose. It has
@@ -91,6 +92,7 @@ class SessionRecording:
         settings: keyword arguments that the kernel was made with: policy, plan and providers.
         recorder: takes the evidence; none discards it.
         level: recording level of the call.
+        work: the session's share of the pool, whose waits are recorded; none when it has none.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class SessionRecording:
         settings: dict[str, Any],
         recorder: Recorder | None,
         level: RecordingLevel,
+        work: SessionWork | None = None,
     ) -> None:
         self._session_id = session_id
         self._spec = spec
@@ -115,6 +118,7 @@ class SessionRecording:
         self._settings = settings
         self._recorder = recorder
         self._level = level
+        self._work = work
         self.capture = PayloadCapture(level, recorder) if recorder is not None else None
         """Takes what was said and heard; none when nothing is recorded."""
         self._shell_records: list[bytes] = []
@@ -160,14 +164,16 @@ class SessionRecording:
             }
         )
 
-    def turn_closed(self) -> None:
-        """A turn ended: what was recorded of it is handed over at once."""
+def turn_closed(self, turn: int) -> None:
+        """``turn`` ended: what was recorded of it is handed over at once."""
         self._durable = True
+        self._pool(turn)
         self._closed.set()
 
     def finish(self) -> None:
         """Hand over what is left once the call has ended."""
         self._edges()
+        self._pool(0)
         self._durable = True
         self._drain()
 
@@ -205,6 +211,11 @@ class SessionRecording:
         if pressure != self._pressure:
             self._pressure = pressure
             self._record(kind="pressure", **pressure)
+
+    def _pool(self, turn: int) -> None:
+        """Record what was asked of the pool since the last time, ``turn`` being the one that ended."""
+        for node, use in self._work.taken() if self._work is not None else ():
+            self._record(kind="pool", turn=turn, node=node, **msgspec.to_builtins(use))
 
     def _drain(self) -> None:
         blocks = list(iter(lambda: self._kernel.drain_records(DRAIN_LIMIT), b""))

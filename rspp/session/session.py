@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from rspp.authority.store import Lease, LeaseStore
     from rspp.pipeline.spec import PipelineSpec
     from rspp.providers.registry import Providers
+    from rspp.session.pool import SessionWork
     from rspp.session.recording import Recorder
 
 log = structlog.get_logger(__name__)
@@ -102,6 +103,8 @@ class Session:
         resumed: the session takes over a call that another runtime held.
         admission: quotas that the sessions of the runtime share; none gives the session its own.
         tenant: whose share of those quotas counts when the profile says so.
+        work: the session's share of the pool that its providers work in; none when they have threads of
+            their own.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class Session:
         resumed: bool = False,
         admission: Admission | None = None,
         tenant: str = DEFAULT_TENANT,
+        work: SessionWork | None = None,
     ) -> None:
         self.session_id = session_id
         self.reason = ""
@@ -128,6 +132,7 @@ class Session:
         self._providers = providers
         self._clock = clock
         self._offloader = offloader
+        self._work = work
         self._resumed = resumed
         self._created_us, self._created_wall_ms = clock.now_us(), clock.wall_clock_ms()
         settings: dict[str, Any] = {
@@ -204,6 +209,7 @@ class Session:
             settings=settings,
             recorder=recorder,
             level=recording_level or RecordingLevel.of(spec, wall_ms=self._created_wall_ms),
+            work=work,
         )
         self._capture = self._recording.capture
 
@@ -589,7 +595,7 @@ class Session:
         if turn is None or turn.number != number:
             return
         self._turn = None
-        self._recording.turn_closed()
+        self._recording.turn_closed(number)
         if outcome == "commit":
             self._finish_history(turn, max(0, turn.spoken.generated - self._playout.shed_samples))
             delay_s = self._transport.queued_samples() / OUTPUT_RATE_HZ
@@ -655,7 +661,7 @@ class Session:
             self._prepared = [chunk async for chunk in self._providers.synthesizer.synthesize(text)]
         except ProviderError as error:
             log.warning("the embedded voice will speak failure notices", error=error.message)
-            voice = await embedded_voice(self._offloader)
+            voice = await embedded_voice(self._offloader, self._work.seats if self._work else None)
             try:
                 self._prepared = [chunk async for chunk in voice.synthesize(text)]
             finally:

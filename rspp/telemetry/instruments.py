@@ -191,6 +191,27 @@ METRICS = (
         "Audio that waits on an edge, once a second.",
         QUEUED_MS,
     ),
+    # The pool for blocking work.
+    Metric(
+        "pool_wait_ms",
+        "histogram",
+        ("tenant", "modality"),
+        "Longest wait of a turn's blocking work for a worker.",
+        PROVIDER_MS,
+    ),
+    Metric(
+        "pool_run_ms",
+        "histogram",
+        ("tenant", "modality"),
+        "Longest run of a turn's blocking work, without its wait.",
+        PROVIDER_MS,
+    ),
+    Metric(
+        "pool_refusals_total",
+        "counter",
+        ("tenant", "modality", "reason"),
+        "Blocking work that was given up: no room, or too late.",
+    ),
     # Evidence.
     Metric("evidence_gaps_total", "counter", ("tenant",), "Places where evidence is missing."),
     Metric("evidence_lost_records_total", "counter", ("tenant",), "Evidence records that were lost."),

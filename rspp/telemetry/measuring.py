@@ -12,6 +12,7 @@ from rspp.telemetry.vocabulary import (
     NONE,
     OUTCOMES,
     PHASES,
+    POOL_REFUSALS,
     RETRY_DECISIONS,
     VERDICTS,
     reason_of,
@@ -90,6 +91,7 @@ class SessionMeasures:
             "provider_attempt": self._attempt,
             "latency": self._latency,
             "pressure": self._pressure,
+            "pool": self._pool,
             "input": self._input,
             "gap": self._gap,
         }
@@ -241,6 +243,14 @@ class SessionMeasures:
         self._gauges.queued(self._context, edge, queued_ms)
         self._count("drops_total", 0, edge=edge, reason="queue_pressure_drop")
         self._measure("edge_queued_ms", queued_ms * 1000, edge=edge)
+
+    def _pool(self, record: dict[str, Any]) -> None:
+        modality = word_of(record["node"], MODALITIES)
+        if record.get("tasks"):
+            self._measure("pool_wait_ms", record.get("longest_queue_us", 0), modality=modality)
+            self._measure("pool_run_ms", record.get("longest_run_us", 0), modality=modality)
+        for why, times in record.get("refused", {}).items():
+            self._count("pool_refusals_total", times, modality=modality, reason=word_of(why, POOL_REFUSALS))
 
     def _gap(self, record: dict[str, Any]) -> None:
         self._count("evidence_gaps_total")

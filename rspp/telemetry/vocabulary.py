@@ -28,6 +28,7 @@ _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@+>-]{0,99}$")
 
 MODALITIES = frozenset({"stt", "llm", "tts"})
 OUTCOMES = frozenset({"success", "timeout", "overload", "blocked", "infrastructure_failure", "cancelled"})
+POOL_REFUSALS = frozenset({"rejected", "displaced", "expired", "overdue", "stuck"})
 VERDICTS = frozenset({"held", "fenced", "stale_epoch", "lease_expired"})
 """Why the gate refuses a frame."""
 RETRY_DECISIONS = frozenset({"none", "retry", "provider_switch", "fallback"})

@@ -17,9 +17,11 @@ from rspp.authority.store import TTL_MS, Lease
 from rspp.contracts.errors import AuthorityError, EvidenceError
 from rspp.contracts.validation import check_stream
 from rspp.evidence.memory import MemoryRecorder
+from rspp.pipeline.normalise import profile_of
 from rspp.pipeline.spec import PipelineSpec
 from rspp.providers.registry import Providers, open_providers
 from rspp.session.offload import InlineOffloader
+from rspp.session.pool import WorkPool
 from rspp.session.session import Session
 from rspp.session.virtual_time import VirtualClock, run_virtual
 from rspp.tooling.faults import (
@@ -167,7 +169,8 @@ class FaultCall:
         self.lease = lease
         spec = msgspec.convert({**PIPELINE, **self.settings}, PipelineSpec)
         offloader = InlineOffloader()
-        real = await open_providers(spec, offloader)
+        work = WorkPool(profile_of(spec), self.clock, inline=True).session()
+        real = await open_providers(spec, offloader, work.seats)
         self.voice = FaultSynthesizer(real.synthesizer)
         self.responders = [self.responder(real.responder)]
         self.responders += [FaultResponder(real.responder) for _ in range(self.spare)]
@@ -192,6 +195,7 @@ class FaultCall:
             recorder=recorder,
             admission=self.admission,
             resumed=resumed,
+            work=work,
         )
         try:
             await self.session.run()

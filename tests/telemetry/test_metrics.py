@@ -124,6 +124,17 @@ def test_shedding_edges_and_circuits() -> None:
     assert sample(found, "rspp_edge_queued_ms_sum", edge="tts->playout") == 700
 
 
+def test_a_wait_for_the_pool_is_measured_apart_from_the_run() -> None:
+    used = {"tasks": 12, "queue_us": 9_000, "longest_queue_us": 7_000, "run_us": 60_000}
+    refused = {"expired": 2, "something else": 1}
+    record = {"kind": "pool", "turn": 1, "node": "stt", "longest_run_us": 21_000, "at_us": 5_000_000}
+    found = measured(({**record, **used, "refused": refused},))
+    assert sample(found, "rspp_pool_wait_ms_sum", modality="stt") == 7
+    assert sample(found, "rspp_pool_run_ms_sum", modality="stt") == 21
+    assert sample(found, "rspp_pool_refusals_total", modality="stt", reason="expired") == 2
+    assert sample(found, "rspp_pool_refusals_total", modality="stt", reason="other") == 1
+
+
 def test_authority_takeovers_and_migrations() -> None:
     found = measured(
         (

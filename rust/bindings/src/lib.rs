@@ -6,6 +6,7 @@ mod edge;
 mod effects;
 mod lane;
 mod policy;
+mod pool;
 mod record_decoder;
 mod replay;
 mod segment;
@@ -30,6 +31,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<lane::LaneRouter>()?;
     module.add_class::<admission::Admission>()?;
     module.add_class::<admission::AdmissionVerdict>()?;
+    module.add_class::<pool::ExecutionPool>()?;
     // The stub is the list of names; a second list could only disagree with it.
     module.delattr("__all__")
 }
