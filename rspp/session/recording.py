@@ -164,7 +164,7 @@ class SessionRecording:
             }
         )
 
-def turn_closed(self, turn: int) -> None:
+    def turn_closed(self, turn: int) -> None:
         """``turn`` ended: what was recorded of it is handed over at once."""
         self._durable = True
         self._pool(turn)

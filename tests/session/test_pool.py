@@ -92,7 +92,6 @@ async def desk() -> AsyncIterator[Desk]:
     opened.pool.close()
 
 
-@pytest.mark.conformance("RK-26")
 async def test_sessions_take_turns_whatever_one_of_them_asks_for(desk: Desk) -> None:
     greedy, other = desk.pool.session().seats["stt"], desk.pool.session().seats["stt"]
     asked = [desk.ask(f"greedy {number}", greedy.run) for number in range(3)]
@@ -105,7 +104,6 @@ async def test_sessions_take_turns_whatever_one_of_them_asks_for(desk: Desk) -> 
     assert desk.order == ["greedy 0", "other", "greedy 1", "greedy 2"]
 
 
-@pytest.mark.conformance("RK-26")
 async def test_a_wait_is_told_apart_from_a_run(desk: Desk) -> None:
     first, second = desk.pool.session(), desk.pool.session()
     one = desk.ask("one", first.seats["stt"].run)
@@ -127,7 +125,6 @@ async def test_a_wait_is_told_apart_from_a_run(desk: Desk) -> None:
     assert second.taken() == []
 
 
-@pytest.mark.conformance("RK-26")
 async def test_work_that_hangs_lends_its_slot_and_ends_its_own_call_only(desk: Desk) -> None:
     hung, other = desk.pool.session(), desk.pool.session()
     hanging = desk.ask("hanging", hung.seats["stt"].run)
@@ -153,7 +150,6 @@ async def test_work_that_hangs_lends_its_slot_and_ends_its_own_call_only(desk: D
     assert hung.seats["stt"].use.refused == {"overdue": 1, "stuck": 1}
 
 
-@pytest.mark.conformance("RK-26")
 async def test_what_finds_no_room_and_what_waits_too_long_fails_as_a_provider_does(desk: Desk) -> None:
     session = desk.pool.session()
     seat = session.seats["stt"]
