@@ -49,6 +49,7 @@ class PlayoutNode:
         on_lease_expired: called when the gate found the lease expired.
         on_sound: called with the turn and each frame that passed the gate.
         on_cleared: called with the samples that were taken back before they were played.
+        on_pressure: called when the edge stops its producer, lets it go on, or sheds.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class PlayoutNode:
         on_lease_expired: Callable[[], None],
         on_sound: Callable[[int, Pcm], None],
         on_cleared: Callable[[int], None],
+        on_pressure: Callable[[], None],
     ) -> None:
         self._kernel = kernel
         self._clock = clock
@@ -71,6 +73,8 @@ class PlayoutNode:
         self._on_lease_expired = on_lease_expired
         self._on_sound = on_sound
         self._on_cleared = on_cleared
+        self._on_pressure = on_pressure
+        self._flowing = True
         self.edge = edge
         self._room = asyncio.Event()
         self._work = asyncio.Event()
@@ -106,9 +110,12 @@ class PlayoutNode:
             while turn == self._turn:
                 if self.edge.flowing:
                     shed = self.edge.shed
-                    if self.edge.put(frame, turn, duration_us, frame.nbytes):
+                    taken = self.edge.put(frame, turn, duration_us, frame.nbytes)
+                    self._watch_pressure()
+                    if taken:
                         break
                     if self.edge.shed > shed:
+                        self._on_pressure()
                         break
                     if self.edge.flowing:
                         raise RuntimeError("the speech edge has no room for a single frame")
@@ -118,6 +125,12 @@ class PlayoutNode:
                 return False
             self._work.set()
         return True
+
+    def _watch_pressure(self) -> None:
+        """Tell of what the edge decided when it did; what it keeps to itself carries no time."""
+        if self.edge.flowing != self._flowing:
+            self._flowing = not self._flowing
+            self._on_pressure()
 
     def finish(self, turn: int) -> None:
         """No more speech of ``turn`` will come."""
@@ -198,6 +211,7 @@ class PlayoutNode:
             item = self.edge.get()
             if item is None:
                 break
+            self._watch_pressure()
             self._front = np.concatenate((self._front, item)) if len(self._front) else item
         if self.edge.flowing:
             self._room.set()

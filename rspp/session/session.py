@@ -172,6 +172,7 @@ class Session:
             self._lease_expired,
             self._sound_left,
             self._sound_cleared,
+            self._edge_decided,
         )
         self._presenter = Presenter(transport, edge_buffer(graph.edge("turn", "presenter")), clock)
         self._asking = (self.kernel, self._playout.edge, self._presenter.edge)
@@ -401,6 +402,9 @@ class Session:
     def _sound_left(self, turn: int, pcm: Pcm) -> None:
         if self._capture is not None:
             self._capture.agent_sound(turn, self._clock.now_us(), pcm)
+
+    def _edge_decided(self) -> None:
+        self._recording.edges_decided()
 
     def _sound_cleared(self, samples: int) -> None:
         if self._capture is not None:
