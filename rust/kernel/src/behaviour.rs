@@ -11,11 +11,13 @@
 pub enum Behaviour {
     /// The voice goes on early when the probe is answered with a listener's word.
     EarlyRelease = 1,
+    /// A move that starts drains the old placement although its routing view had been refreshed before.
+    DrainSuperseded = 2,
 }
 
 impl Behaviour {
     /// Every change, in the order of its number.
-    pub const ALL: &'static [Self] = &[Self::EarlyRelease];
+    pub const ALL: &'static [Self] = &[Self::EarlyRelease, Self::DrainSuperseded];
 
     /// Its number.
     #[must_use]
@@ -28,6 +30,7 @@ impl Behaviour {
     pub const fn name(self) -> &'static str {
         match self {
             Self::EarlyRelease => "early_release",
+            Self::DrainSuperseded => "drain_superseded",
         }
     }
 }

@@ -4,6 +4,7 @@ mod call;
 
 use call::{signals, Call, LEASE_US, START_US};
 use rspp_kernel::authority::Ingress;
+use rspp_kernel::behaviour::Behaviours;
 use rspp_kernel::cancellation::CancelScope;
 use rspp_kernel::effect::Effect;
 use rspp_kernel::fence::Verdict;
@@ -192,6 +193,21 @@ fn f8_the_old_placement_drains_and_the_new_one_finishes_in_order() {
     new.text();
     assert_eq!(new.frame(3, 0), Verdict::StaleEpoch);
     assert_eq!(new.frame(4, 0), Verdict::Pass);
+}
+
+#[test]
+fn f8_the_old_placement_drains_though_its_view_was_refreshed_before() {
+    for (behaviours, drains) in [(Behaviours::default(), true), (Behaviours::NONE, false)] {
+        let mut old = Call::open();
+        old.kernel.behave_by(behaviours);
+        old.give(Event::RoutingView { epoch: 4 });
+        old.give(Event::Migration { step: Step::Rotated, epoch: 4 });
+        assert_eq!(old.kernel.turn_state(), State::Active, "only a revocation ends what is running");
+        old.give(Event::Migration { step: Step::Started, epoch: 4 });
+        assert_eq!(old.kernel.drained(), drains);
+        let said = old.said();
+        assert_eq!(signals(&said).ends_with(&["abort:authority_loss", "close"]), drains, "{said:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use rspp_kernel::policy::TurnPolicy;
 use rspp_kernel::session::{SessionKernel, Settings};
 
 use crate::journal::Journal;
-use crate::queue::{CallId, WorkerId};
+use crate::queue::{AgentId, CallId, WorkerId};
 use crate::rng::Rng;
 use crate::store::Wish;
 use crate::twin::Twin;
@@ -92,6 +92,16 @@ pub(crate) struct Agent {
     pub(crate) shed: u64,
     /// Its provider fails every other time.
     pub(crate) bad_provider: bool,
+    /// It leaves when its turn is over.
+    pub(crate) draining: bool,
+    /// The turn that was open when the drain began, and still is.
+    pub(crate) drain_turn: Option<u32>,
+    /// The store gave it a session that another still serves; it is not live yet.
+    pub(crate) moving: bool,
+    /// To whom the store has given its session.
+    pub(crate) moved_to: Option<AgentId>,
+    /// Epoch of the latest move that it was told of.
+    pub(crate) told_rotated: u64,
 }
 
 impl Agent {
@@ -131,6 +141,11 @@ impl Agent {
             pauses,
             shed: 0,
             bad_provider: false,
+            draining: false,
+            drain_turn: None,
+            moving: false,
+            moved_to: None,
+            told_rotated: 0,
         }
     }
 

@@ -77,7 +77,8 @@ pub(crate) struct Caller {
     pub(crate) connection: u32,
     pub(crate) heard_epoch: u64,
     pub(crate) heard_us: u64,
-    /// Latest epoch whose lease was taken away: its holder learns of it with its next renewal only.
+    /// Latest epoch that the store ended before its lease ran out: its holder may learn of it with its next
+    /// renewal only.
     pub(crate) revoked_epoch: u64,
     /// From then on nothing but one question is said.
     pub(crate) polite: bool,

@@ -10,6 +10,7 @@ use rspp_kernel::input::{
 };
 use rspp_kernel::invocation::outcome::Ending;
 use rspp_kernel::invocation::policy::InvocationPolicy;
+use rspp_kernel::migration::Step as Move;
 use rspp_kernel::plan::PlanTemplate;
 use rspp_kernel::policy::TurnPolicy;
 use rspp_kernel::session::{SessionKernel, Settings};
@@ -30,7 +31,7 @@ macro_rules! operations {
 operations! {
     Text, Frame, Finish, Speech, Silence, Words, Sentence, Due,
     Stop, CancelSession, StopAtDeadline, FrameAtDeadline,
-    Renew, Rotate, StaleLease, LeaseLost, Expire, StaleIngress, ForeignFrame,
+    Renew, Rotate, View, MoveRotates, MoveStarts, StaleLease, LeaseLost, Expire, StaleIngress, ForeignFrame,
     Fail, Invoke, AttemptFails, LateAttempt, LateFinish, LateFrame, LatePlayback,
     Reconnecting, Connected, Ended,
     EvidenceFills, EvidenceDrains,
@@ -53,6 +54,8 @@ struct Node {
     sequence: u64,
     invocation: u32,
     plans: bool,
+    /// Epoch of the move that was announced, 0 for none.
+    moves_to: u64,
     /// Lines taken from a full ring so far; none while it is emptied after every step.
     full: Option<usize>,
 }
@@ -87,6 +90,7 @@ impl Node {
             sequence: 0,
             invocation: 0,
             plans,
+            moves_to: 0,
             full: None,
         }
     }
@@ -112,7 +116,8 @@ impl Node {
         ensure(!foreign || self.kernel.turn_state() == state, || {
             String::from("A5, A8: a stale frame moved a turn")
         })?;
-        let lawful = turn == open && turn != 0 && !held && epoch == self.epoch;
+        let newest = epoch == self.epoch && epoch >= self.kernel.view();
+        let lawful = turn == open && turn != 0 && !held && newest;
         let passes = lawful && self.now_us < self.deadline_us && !self.kernel.drained();
         ensure(verdict != Verdict::Pass || passes, || String::from("an unlawful frame passed"))?;
         // Effects of the gate come out with the next step, which the shell makes at once.
@@ -122,11 +127,23 @@ impl Node {
 
     fn lease(&mut self, epoch: u64) -> Result<(), String> {
         let deadline_us = self.now_us + TTL_US;
+        let newest = epoch >= self.epoch && epoch >= self.kernel.view();
         self.step(Event::Lease { epoch, deadline_us })?;
-        if !self.kernel.drained() && epoch >= self.epoch {
+        if !self.kernel.drained() && newest {
             (self.epoch, self.deadline_us) = (epoch, deadline_us);
         }
         ensure(self.kernel.epoch() == self.epoch, || String::from("the epoch went another way"))
+    }
+
+    /// The session goes elsewhere: from the second step on this placement may do nothing any more.
+    fn moves(&mut self, step: Move) -> Result<(), String> {
+        let epoch = self.epoch + 1;
+        if step == Move::Rotated && self.moves_to == 0 {
+            self.moves_to = epoch;
+        }
+        self.step(Event::Migration { step, epoch })?;
+        let stays = step == Move::Started && epoch == self.moves_to && self.epoch != 0;
+        ensure(!stays || self.kernel.drained(), || format!("the session moved to epoch {epoch} and stays"))
     }
 
     fn words(&mut self, words: u32, complete: bool, probe: bool) -> Result<(), String> {
@@ -181,6 +198,9 @@ impl Node {
             }
             Operation::Renew => self.lease(self.epoch.max(EPOCH)),
             Operation::Rotate => self.lease(self.epoch + 1),
+            Operation::View => self.step(Event::RoutingView { epoch: self.epoch + 1 }),
+            Operation::MoveRotates => self.moves(Move::Rotated),
+            Operation::MoveStarts => self.moves(Move::Started),
             Operation::StaleLease => self.lease(self.epoch.saturating_sub(1)),
             Operation::LeaseLost => self.step(Event::LeaseLost { reason: "lease_deauthorized" }),
             Operation::StaleIngress => {
@@ -275,7 +295,8 @@ impl Node {
     fn fingerprint(&self, text: &mut String) -> u64 {
         let mut kernel = self.kernel.clone();
         kernel.drain_evidence(usize::MAX, |_| {});
-        let shell = (&self.monitor, self.full, self.invocation, self.epoch, self.sequence.min(1), self.plans);
+        let numbers = (self.invocation, self.epoch, self.moves_to, self.sequence.min(1));
+        let shell = (&self.monitor, self.full, numbers, self.plans);
         let whole = (kernel, shell);
         fingerprint(text, &whole, " now_us: ", self.now_us)
     }

@@ -3,6 +3,7 @@
 use rspp_kernel::input::{ConnectionState, Event as Input};
 
 use crate::agent::Phase;
+use crate::moving::Blow;
 use crate::queue::{CallId, Event, Reach, WorkerId};
 use crate::reached::Place;
 use crate::world::{World, GIVE_UP_US, HANG_UP_US, QUESTION_US, REJOIN_US};
@@ -21,7 +22,7 @@ impl World {
         self.plan_in(wait_us, Event::Fault);
         let worker = self.rng.index(self.workers.len());
         let call = self.rng.index(self.callers.len());
-        let kind = self.rng.range(0, 14);
+        let kind = self.rng.range(0, 23);
         self.tell(|| format!("fault {kind}: worker {worker}, call {call}"));
         match kind {
             0 | 1 => self.crash(worker),
@@ -42,6 +43,9 @@ impl World {
             9 => self.revoke(),
             10 => self.lossy_until_us = self.now_us + self.rng.range(500_000, 6_000_000),
             11 | 12 => self.disk_sticks(),
+            13 | 14 => self.drain_worker(worker),
+            15 | 16 => self.rotate(),
+            17..=21 => self.move_session(),
             _ => {
                 let live = self.callers.len();
                 self.reconnect(live - 1 - call % live.min(6), 20_000_000);
@@ -49,11 +53,26 @@ impl World {
         }
     }
 
-    fn crash(&mut self, worker: WorkerId) {
-        let host = &mut self.workers[worker];
-        if !std::mem::replace(&mut host.alive, false) {
+    /// One of the faults of a worker.
+    pub(crate) fn strike(&mut self, worker: WorkerId) {
+        if !self.faults {
             return;
         }
+        match self.rng.range(0, 4) {
+            0 => self.crash(worker),
+            1 => self.pause(worker, 50_000, 8_000_000),
+            2 => self.cut_off(worker, Reach::Store, 8_000_000),
+            _ => self.cut_off(worker, Reach::Room, 20_000_000),
+        }
+    }
+
+    fn crash(&mut self, worker: WorkerId) {
+        if !self.workers[worker].alive {
+            return;
+        }
+        self.struck(worker, Blow::Crash);
+        let host = &mut self.workers[worker];
+        host.alive = false;
         host.life += 1;
         host.paused = false;
         host.pauses += 1;
@@ -83,16 +102,18 @@ impl World {
             return;
         }
         host.life += 1;
+        host.draining = false;
         let life = host.life;
         self.plan_in(100_000, Event::Scan(worker, life));
     }
 
     pub(crate) fn pause(&mut self, worker: WorkerId, shortest_us: u64, longest_us: u64) {
-        let now_us = self.now_us;
-        let host = &mut self.workers[worker];
-        if !host.runs() {
+        if !self.workers[worker].runs() {
             return;
         }
+        self.struck(worker, Blow::Pause);
+        let now_us = self.now_us;
+        let host = &mut self.workers[worker];
         host.paused = true;
         host.paused_us = now_us;
         host.pauses += 1;
@@ -150,6 +171,7 @@ impl World {
     }
 
     fn cut_off(&mut self, worker: WorkerId, reach: Reach, longest_us: u64) {
+        self.struck(worker, Blow::CutOff);
         let now_us = self.now_us;
         let host = &mut self.workers[worker];
         match reach {
@@ -202,7 +224,7 @@ impl World {
     fn revoke(&mut self) {
         let call = self.rng.index(self.callers.len());
         if self.callers[call].on_line {
-            self.callers[call].revoked_epoch = self.store.epoch(call);
+            self.ended_at_store(call, self.store.epoch(call));
             self.store.revoke(self.now_us, call);
         }
     }

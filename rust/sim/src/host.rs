@@ -45,6 +45,8 @@ pub(crate) struct Worker {
     /// Rises with each start, so that what an earlier life had planned is told apart.
     pub(crate) life: u32,
     pub(crate) paused: bool,
+    /// It was asked to stop and takes no further calls.
+    pub(crate) draining: bool,
     pub(crate) paused_us: u64,
     pub(crate) pauses: u32,
     pub(crate) reaches_store: bool,
@@ -61,6 +63,7 @@ impl Worker {
             alive: true,
             life: 0,
             paused: false,
+            draining: false,
             paused_us: 0,
             pauses: 0,
             reaches_store: true,
@@ -72,6 +75,10 @@ impl Worker {
 
     pub(crate) const fn runs(&self) -> bool {
         self.alive && !self.paused
+    }
+
+    pub(crate) const fn takes_calls(&self) -> bool {
+        self.runs() && !self.draining
     }
 }
 

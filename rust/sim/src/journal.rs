@@ -16,6 +16,15 @@ pub(crate) struct Journal {
     pub(crate) downgrades: u64,
     pub(crate) exhausted: u64,
     pub(crate) stale: u64,
+    moves: Moves,
+}
+
+/// What was recorded of migrations so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moves {
+    rotated: bool,
+    started: bool,
+    finished: bool,
 }
 
 impl Journal {
@@ -29,6 +38,7 @@ impl Journal {
             downgrades: 0,
             exhausted: 0,
             stale: 0,
+            moves: Moves::default(),
         }
     }
 
@@ -54,13 +64,38 @@ impl Journal {
             self.lost += sequence - self.next_sequence;
             self.next_sequence = sequence + 1;
         }
-        self.downgrades += u64::from(line.contains(r#""signal":"recording_level_downgraded""#));
-        self.exhausted += u64::from(line.contains(r#""signal":"budget_exhausted""#));
-        self.stale += u64::from(line.contains(r#""signal":"stale_epoch_reject""#));
+        match signal(line) {
+            "recording_level_downgraded" => self.downgrades += 1,
+            "budget_exhausted" => self.exhausted += 1,
+            "stale_epoch_reject" => self.stale += 1,
+            signal => self.migration(signal, line)?,
+        }
         let fault = self.validator.push(line.as_bytes());
         // What a lost record leaves open is no fault of the record after it.
         let fault = fault.filter(|_| self.lost + self.noted == 0);
         fault.map_or(Ok(()), |fault| Err(format!("{fault} in {line}")))
+    }
+
+    /// The steps of a migration come in their order (section 9.5); its epoch may rotate once more at any time.
+    fn migration(&mut self, signal: &str, line: &str) -> Result<(), String> {
+        let moves = &mut self.moves;
+        let in_order = match signal {
+            "lease_rotated" => {
+                moves.rotated = true;
+                true
+            }
+            "migration_start" => moves.rotated && !std::mem::replace(&mut moves.started, true),
+            "migration_finish" => {
+                moves.finished = true;
+                std::mem::take(&mut moves.started)
+            }
+            "session_handoff" => std::mem::take(&mut moves.finished),
+            _ => true,
+        };
+        if in_order || self.lost + self.noted > 0 {
+            return Ok(());
+        }
+        Err(format!("{signal} is out of order in {line}"))
     }
 
     /// Faults that only the end shows.
@@ -68,6 +103,13 @@ impl Journal {
         let faults = if self.lost + self.noted == 0 { self.validator.finish() } else { Vec::new() };
         faults.first().map(ToString::to_string)
     }
+}
+
+/// The name of the signal, if the line is one.
+fn signal(line: &str) -> &str {
+    let Some(from) = line.find(r#""signal":""#) else { return "" };
+    let rest = &line[from + 10..];
+    &rest[..rest.find('"').unwrap_or(0)]
 }
 
 /// The last part of an event id.
@@ -97,5 +139,21 @@ mod tests {
         assert!(journal.take(&line(3)).is_err());
         assert_eq!(journal.take(r#"{"kind":"gap","at_us":1,"records":17}"#), Ok(()));
         assert_eq!((journal.noted, journal.lines), (17, 4));
+    }
+
+    #[test]
+    fn a_migration_that_skips_a_step_is_refused() {
+        let line = |name: &str| format!(r#"{{"kind":"gossip","event":{{"signal":"{name}"}}}}"#);
+        let taken = |names: &[&str]| {
+            let mut journal = Journal::new();
+            names.iter().try_for_each(|name| journal.take(&line(name)))
+        };
+        let whole = ["lease_rotated", "migration_start", "migration_finish", "session_handoff"];
+        assert_eq!(taken(&[whole, whole].concat()), Ok(()));
+        for left_out in 0..3 {
+            let mut broken = whole.to_vec();
+            broken.remove(left_out);
+            assert!(taken(&broken).is_err(), "{broken:?}");
+        }
     }
 }

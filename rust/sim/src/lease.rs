@@ -2,6 +2,7 @@
 //! after a second, renewed every second, retried after 200 ms.
 
 use rspp_kernel::input::{ConnectionState, Event as Input};
+use rspp_kernel::migration::Step;
 
 use crate::agent::{self, Phase};
 use crate::queue::{AgentId, Event};
@@ -39,11 +40,17 @@ impl World {
     }
 
     pub(crate) fn ask_arrives(&mut self, ask: Ask) {
+        let before = self.store.holder(ask.call);
         let said = self.store.answer(self.now_us, ask);
-        let lost = !self.workers[self.agents[ask.agent].worker].reaches_store || self.chance(80);
+        if let (Wish::Move, Some(old), Said::Granted { epoch, .. }) = (ask.wish, before, said) {
+            self.moved(ask.call, old, ask.agent, epoch);
+        }
+        let loses_once_in = if ask.wish == Wish::Move { 12 } else { 80 };
+        let lost = !self.workers[self.agents[ask.agent].worker].reaches_store || self.chance(loses_once_in);
         if lost {
             if matches!(said, Said::Granted { .. }) {
-                self.hit(Place::GrantAnswerLost);
+                let moves = ask.wish == Wish::Move;
+                self.hit(if moves { Place::MoveAnswerLost } else { Place::GrantAnswerLost });
             }
             return;
         }
@@ -59,7 +66,7 @@ impl World {
             return;
         }
         match wish {
-            Wish::Acquire => share.phase = Phase::Left,
+            Wish::Acquire | Wish::Move => share.phase = Phase::Left,
             Wish::Renew => {
                 share.failing_since_us.get_or_insert(self.now_us - PATIENCE_US);
                 self.plan_in(RETRY_US, Event::Renew(agent));
@@ -111,11 +118,11 @@ impl World {
                 }
                 self.agents[agent].phase = Phase::Left;
             }
-            Said::Renewed => self.renewed(ask, pending),
+            Said::Renewed { epoch } => self.renewed(ask, epoch, pending),
             Said::Released => self.agents[agent].deadline_us = 0,
-            Said::Lost if ask.wish == Wish::Renew => self.lease_lost(agent),
+            Said::Lost { successor } if ask.wish == Wish::Renew => self.lease_lost(agent, successor),
             Said::Unusable if pending => match ask.wish {
-                Wish::Acquire => self.agents[agent].phase = Phase::Left,
+                Wish::Acquire | Wish::Move => self.agents[agent].phase = Phase::Left,
                 Wish::Renew => {
                     self.agents[agent].failing_since_us.get_or_insert(self.now_us);
                     self.plan_in(RETRY_US, Event::Renew(agent));
@@ -133,6 +140,14 @@ impl World {
         if local_us >= deadline_us {
             self.hit(Place::GrantTooLate);
             self.agents[agent].phase = Phase::Left;
+            return;
+        }
+        if self.agents[agent].draining {
+            // Nothing has begun here yet, and nothing will.
+            let share = &mut self.agents[agent];
+            share.phase = Phase::Left;
+            (share.epoch, share.deadline_us) = (epoch, deadline_us);
+            self.give_back(agent);
             return;
         }
         let (kernel, twin) = agent::kernel(&mut self.rng, ask.call, local_us);
@@ -153,13 +168,19 @@ impl World {
             }
         }
         self.step(agent, Input::Lease { epoch, deadline_us });
+        if resumed {
+            self.agents[agent].told_rotated = epoch;
+            for step in [Step::Rotated, Step::Started] {
+                self.step(agent, Input::Migration { step, epoch });
+            }
+        }
         let wait_us = self.rng.range(50_000, 90_000);
         self.plan_in(wait_us, Event::Joined(agent));
         self.plan_in(RENEW_US, Event::Renew(agent));
         self.plan_in(200_000, Event::Drain(agent));
     }
 
-    fn renewed(&mut self, ask: Ask, pending: bool) {
+    fn renewed(&mut self, ask: Ask, epoch: u64, pending: bool) {
         let agent = ask.agent;
         let deadline_us = ask.asked_local_us + TTL_US - MARGIN_US;
         let local_us = self.local_us(agent);
@@ -177,18 +198,30 @@ impl World {
         if share.lost || share.releasing || !share.active() || local_us >= share.deadline_us {
             return;
         }
-        share.deadline_us = share.deadline_us.max(deadline_us);
-        let epoch = share.epoch;
+        if epoch >= share.epoch {
+            share.deadline_us = share.deadline_us.max(deadline_us);
+        }
+        share.epoch = share.epoch.max(epoch);
         self.step(agent, Input::Lease { epoch, deadline_us });
     }
 
-    fn lease_lost(&mut self, agent: AgentId) {
+    fn lease_lost(&mut self, agent: AgentId, successor: u64) {
         let share = &mut self.agents[agent];
         if share.releasing || !share.active() || std::mem::replace(&mut share.lost, true) {
             return;
         }
+        let share_moved = share.moved_to.is_some();
         if share.open.is_some() {
             self.hit(Place::RevokedInTurn);
+        }
+        if share_moved {
+            self.hit(Place::MoveLearnedAtStore);
+        }
+        if successor != 0 {
+            // The store says who speaks now: the old placement drains as its side of the migration.
+            for step in [Step::Rotated, Step::Started] {
+                self.step(agent, Input::Migration { step, epoch: successor });
+            }
         }
         self.step(agent, Input::LeaseLost { reason: "lease_deauthorized" });
     }
@@ -230,6 +263,9 @@ impl World {
         }
         self.agents[agent].phase = Phase::Live;
         let resumed = self.agents[agent].resumed;
+        if resumed {
+            self.move_finishes(agent);
+        }
         self.step(agent, Input::Start { resumed });
         if !self.callers[call].on_line {
             let (state, reason) = (ConnectionState::Ended, "participant_left");

@@ -16,6 +16,7 @@ mod host;
 mod journal;
 mod lease;
 mod monitor;
+mod moving;
 mod playout;
 mod queue;
 mod reached;

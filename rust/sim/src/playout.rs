@@ -106,7 +106,8 @@ impl World {
             }
             Verdict::Held => self.hit(Place::HeldFrame),
             Verdict::LeaseExpired => self.hit(Place::GateClosedByFrame),
-            Verdict::Fenced | Verdict::StaleEpoch => {}
+            Verdict::StaleEpoch => self.hit(Place::SupersededFrame),
+            Verdict::Fenced => {}
         }
         self.plan_tick(agent);
     }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use rspp_kernel::input::{CancelSignal, Transcript};
+use rspp_kernel::migration::Step;
 
 use crate::store::{Answer, Ask};
 
@@ -63,8 +64,16 @@ pub(crate) enum Event {
     RemoveOlder(AgentId),
     /// An SDK that lost the server comes back by itself.
     SdkRejoins(AgentId),
+    /// A worker that drains waits no longer.
+    DrainLimit(WorkerId, u32),
+    /// The control plane refreshes a runtime's routing view.
+    View(AgentId, u64),
+    /// The control plane tells a placement a step of a move.
+    Told(AgentId, Step, u64),
     /// Something breaks.
     Fault,
+    /// Something of one worker breaks.
+    Strike(WorkerId),
     /// A paused worker continues.
     Wake(WorkerId, u32),
     /// A crashed worker is started again.

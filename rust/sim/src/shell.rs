@@ -47,6 +47,10 @@ impl World {
             return;
         }
         self.plan_tick(agent);
+        let share = &self.agents[agent];
+        if share.draining && share.open.is_none() {
+            self.leave_drained(agent);
+        }
     }
 
     pub(crate) fn plan_tick(&mut self, agent: AgentId) {
@@ -181,6 +185,17 @@ impl World {
         let (pauses, wakes) = (share.pauses, self.workers[worker].pauses);
         match (reason, event) {
             ("authority_loss", Input::LeaseLost { .. }) => {}
+            ("authority_loss", Input::Lease { .. }) => {
+                self.hit(if speaking { Place::RotatedInBargeIn } else { Place::RotatedInTurn });
+            }
+            ("authority_loss", Input::Migration { .. }) => {
+                self.hit(if speaking { Place::MovedInBargeIn } else { Place::MovedInTurn });
+            }
+            (_, Input::Connection { reason: "drained", .. })
+                if self.agents[agent].drain_turn == Some(turn) =>
+            {
+                self.never(format!("agent {agent}: a drain cut turn {turn} short"));
+            }
             ("authority_loss", _) => {
                 self.hit(Place::ExpiredInTurn);
                 if pauses < wakes && self.store.epoch(call) > self.agents[agent].epoch {
@@ -220,6 +235,10 @@ impl World {
         share.ended = turn;
         share.held = false;
         share.voice = None;
+        let waited_for = share.drain_turn.take() == Some(turn);
+        if waited_for {
+            self.hit(if aborted { Place::AbortedWhileDraining } else { Place::DrainedAfterTurn });
+        }
         if !aborted {
             self.hit(Place::Committed);
             self.plan_in(40_000, Event::Repeated(agent, turn));

@@ -7,6 +7,8 @@
 //! | held     | acquire before it runs out       | held; the asker is told so               |
 //! | held     | acquire after it ran out         | held by the asker, epoch + 1, resumed    |
 //! | released | acquire                          | held by the asker, epoch + 1             |
+//! | held     | move to a new placement          | held by the asker, epoch + 1, resumed    |
+//! | held     | rotate before it ran out         | held by the same, epoch + 1              |
 //! | held     | renew by token before it ran out | held for another time to live            |
 //! | held     | renew otherwise                  | held; the asker has lost it              |
 //! | held     | release by token                 | released                                 |
@@ -23,6 +25,8 @@ pub(crate) const MARGIN_US: u64 = 250_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wish {
     Acquire,
+    /// The control plane wants the session here, whoever holds it.
+    Move,
     Renew,
     Release,
 }
@@ -42,11 +46,19 @@ pub(crate) struct Ask {
 /// What the store says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Said {
-    Granted { epoch: u64, resumed: bool },
-    Renewed,
+    Granted {
+        epoch: u64,
+        resumed: bool,
+    },
+    Renewed {
+        epoch: u64,
+    },
     Released,
     Held,
-    Lost,
+    /// To another of this epoch, or to nobody (0).
+    Lost {
+        successor: u64,
+    },
     Unusable,
 }
 
@@ -86,11 +98,12 @@ impl Store {
             return Said::Unusable;
         }
         let row = &mut self.rows[ask.call];
-        let ours = row.holder == Some(ask.agent) && row.epoch == ask.epoch;
+        let ours = row.holder == Some(ask.agent) && ask.epoch <= row.epoch;
+        let lost = Said::Lost { successor: if ours { 0 } else { row.epoch } };
         match ask.wish {
-            Wish::Acquire => {
+            Wish::Acquire | Wish::Move => {
                 let held = row.holder.is_some() && !row.released && now_us < row.expires_us;
-                if held {
+                if held && ask.wish == Wish::Acquire {
                     return Said::Held;
                 }
                 let resumed = row.holder.is_some() && !row.released;
@@ -102,17 +115,31 @@ impl Store {
                 };
                 Said::Granted { epoch: row.epoch, resumed }
             }
-            Wish::Renew if !ours || row.released || now_us >= row.expires_us => Said::Lost,
+            Wish::Renew if !ours || row.released || now_us >= row.expires_us => lost,
             Wish::Renew => {
                 row.expires_us = now_us + TTL_US;
-                Said::Renewed
+                Said::Renewed { epoch: row.epoch }
             }
             Wish::Release if ours => {
                 row.released = true;
                 Said::Released
             }
-            Wish::Release => Said::Lost,
+            Wish::Release => lost,
         }
+    }
+
+    /// Gives a session a higher epoch and leaves it with its holder; none when nobody holds it.
+    pub(crate) fn rotate(&mut self, now_us: u64, call: CallId) -> Option<(AgentId, u64)> {
+        let row = &mut self.rows[call];
+        let held = !self.down && !row.released && now_us < row.expires_us;
+        let holder = row.holder.filter(|_| held)?;
+        row.epoch += 1;
+        Some((holder, row.epoch))
+    }
+
+    /// Who had the lease last.
+    pub(crate) fn holder(&self, call: CallId) -> Option<AgentId> {
+        self.rows[call].holder
     }
 
     /// Takes the lease away from its holder; whoever looks for orphans may have it.
@@ -152,16 +179,22 @@ mod tests {
         let granted = |epoch, resumed| Said::Granted { epoch, resumed };
         assert_eq!(store.answer(0, ask(7, Wish::Acquire, 0)), granted(1, false));
         assert_eq!(store.answer(1, ask(8, Wish::Acquire, 0)), Said::Held);
-        assert_eq!(store.answer(TTL_US - 1, ask(7, Wish::Renew, 1)), Said::Renewed);
+        assert_eq!(store.answer(TTL_US - 1, ask(7, Wish::Renew, 1)), Said::Renewed { epoch: 1 });
         assert_eq!(store.answer(TTL_US, ask(8, Wish::Acquire, 0)), Said::Held);
         assert!(store.orphaned(2 * TTL_US, 0) && !store.orphaned(2 * TTL_US - 2, 0));
-        assert_eq!(store.answer(2 * TTL_US, ask(7, Wish::Renew, 1)), Said::Lost);
+        assert_eq!(store.answer(2 * TTL_US, ask(7, Wish::Renew, 1)), Said::Lost { successor: 0 });
         assert_eq!(store.answer(2 * TTL_US, ask(8, Wish::Acquire, 0)), granted(2, true));
-        assert_eq!(store.answer(2 * TTL_US, ask(7, Wish::Release, 1)), Said::Lost);
+        assert_eq!(store.answer(2 * TTL_US, ask(7, Wish::Release, 1)), Said::Lost { successor: 2 });
         assert_eq!(store.answer(2 * TTL_US, ask(8, Wish::Release, 2)), Said::Released);
         assert_eq!(store.answer(2 * TTL_US, ask(7, Wish::Acquire, 0)), granted(3, false));
         store.revoke(5, 0);
-        assert_eq!(store.answer(2 * TTL_US, ask(7, Wish::Renew, 3)), Said::Lost);
+        assert_eq!(store.answer(2 * TTL_US, ask(7, Wish::Renew, 3)), Said::Lost { successor: 0 });
+        assert_eq!(store.rotate(5, 0), None);
+        assert_eq!(store.answer(2 * TTL_US, ask(7, Wish::Move, 0)), granted(4, true));
+        assert_eq!(store.rotate(2 * TTL_US, 0), Some((7, 5)));
+        assert_eq!(store.answer(2 * TTL_US, ask(7, Wish::Renew, 4)), Said::Renewed { epoch: 5 });
+        assert_eq!(store.answer(2 * TTL_US, ask(8, Wish::Move, 0)), granted(6, true));
+        assert_eq!(store.answer(2 * TTL_US, ask(7, Wish::Renew, 5)), Said::Lost { successor: 6 });
         store.down = true;
         assert_eq!(store.answer(9 * TTL_US, ask(8, Wish::Acquire, 0)), Said::Unusable);
     }

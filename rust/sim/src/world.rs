@@ -7,7 +7,7 @@ use crate::host::{Clock, Worker, DRIFT_PPM};
 use crate::queue::{AgentId, Button, CallId, Event, Queue, WorkerId};
 use crate::reached::{Place, Reached};
 use crate::rng::Rng;
-use crate::store::Store;
+use crate::store::{Store, Wish};
 use rspp_kernel::input::ConnectionState;
 
 /// Workers of a world.
@@ -199,7 +199,11 @@ impl World {
             Event::Joined(agent) => self.joined(agent),
             Event::RemoveOlder(agent) => self.remove_older(agent),
             Event::SdkRejoins(agent) => self.sdk_rejoins(agent),
+            Event::DrainLimit(worker, life) => self.drain_limit(worker, life),
+            Event::View(agent, epoch) => self.view(agent, epoch),
+            Event::Told(agent, step, epoch) => self.told(agent, step, epoch),
             Event::Fault => self.fault(),
+            Event::Strike(worker) => self.strike(worker),
             Event::Wake(worker, pause) => self.wake(worker, pause),
             Event::Restart(worker) => self.restart(worker),
             Event::Reached(worker, reach) => self.reaches_again(worker, reach),
@@ -228,7 +232,7 @@ impl World {
             | Event::RemoveOlder(agent)
             | Event::SdkRejoins(agent) => Some(self.agents[agent].worker),
             Event::Answer(answer) => Some(self.agents[answer.ask.agent].worker),
-            Event::Scan(worker, _) => Some(worker),
+            Event::Scan(worker, _) | Event::DrainLimit(worker, _) => Some(worker),
             _ => None,
         }
     }
@@ -256,17 +260,17 @@ impl World {
             return;
         }
         let worker = self.rng.index(WORKERS);
-        if self.workers[worker].runs() {
-            self.seek(worker, call);
+        if self.workers[worker].takes_calls() {
+            self.seek(worker, call, Wish::Acquire);
         }
     }
 
     /// A worker asks for the lease of a call.
-    pub(crate) fn seek(&mut self, worker: WorkerId, call: CallId) {
+    pub(crate) fn seek(&mut self, worker: WorkerId, call: CallId, wish: Wish) {
         let agent = self.agents.len();
         self.agents.push(Agent::new(worker, call, self.workers[worker].pauses));
         self.shares[call].push(agent);
-        self.ask(agent, crate::store::Wish::Acquire);
+        self.ask(agent, wish);
         if self.chance(80) {
             // The worst moment: the grant is on its way.
             self.pause(worker, 2_000_000, 8_000_000);
@@ -278,7 +282,7 @@ impl World {
             return;
         }
         self.plan_in(scan_wait(worker), Event::Scan(worker, life));
-        if !self.workers[worker].reaches_store {
+        if !self.workers[worker].reaches_store || self.workers[worker].draining {
             return;
         }
         for call in 0..self.callers.len() {
@@ -290,7 +294,7 @@ impl World {
                 agent.worker == worker && agent.phase == Phase::Asking
             };
             if !self.shares[call].iter().any(here) {
-                self.seek(worker, call);
+                self.seek(worker, call, Wish::Acquire);
             }
         }
     }

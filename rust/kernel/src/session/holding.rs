@@ -1,6 +1,7 @@
 //! Authority over the session: lease, deadline, routing view, ingress, migration.
 
 use crate::authority::{Grant, Ingress};
+use crate::behaviour::Behaviour;
 use crate::decision::{Decision, Outcome, Phase, Scope};
 use crate::effect::{AgentState, Effect};
 use crate::evidence::record::{Call, Class, Marker};
@@ -141,6 +142,18 @@ impl SessionKernel {
         self.marker(Class::Baseline, self.open_turn(), name, epoch);
     }
 
+    /// The session goes on under this epoch: a placement with a lower one drains.
+    fn started_elsewhere(&mut self, epoch: u64) {
+        let newly = self.authority.route(epoch);
+        if newly {
+            self.marker(Class::Baseline, self.open_turn(), Marker::ViewSupersedes, epoch);
+        }
+        let superseded = self.authority.holds() && self.authority.superseded();
+        if newly || (superseded && self.behaviours.has(Behaviour::DrainSuperseded)) {
+            self.drain_authority(Label::Known(Reason::LeaseStaleEpoch));
+        }
+    }
+
     /// Takes one step of a migration; the signals come out in the order of the steps.
     pub(super) fn migrate(&mut self, step: Step, epoch: u64) {
         let held = self.authority.holds();
@@ -168,9 +181,8 @@ impl SessionKernel {
         if !known {
             self.signal_session(Class::Baseline, signal, emitter, Label::Known(reason));
         }
-        if step == Step::Started && self.authority.route(epoch) {
-            self.marker(Class::Baseline, self.open_turn(), Marker::ViewSupersedes, epoch);
-            self.drain_authority(Label::Known(Reason::LeaseStaleEpoch));
+        if step == Step::Started {
+            self.started_elsewhere(epoch);
         }
     }
 }
