@@ -25,7 +25,9 @@ def show_sessions(found: Sequence[tuple[SessionRow, Sequence[TurnRow]]], *, with
     if not found:
         console.print("nothing recorded that fits")
         return
-    table = Table(*(("session", "turn", "epoch", "ended", "why", "lasted") if with_turns else _COLUMNS))
+    table = Table()
+    for name in ("session", "turn", "epoch", "ended", "why", "lasted") if with_turns else _COLUMNS:
+        table.add_column(name, overflow="fold")
     for session, turns in found:
         if with_turns:
             for turn in turns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json as json_text
 import sys
 from pathlib import Path
@@ -122,7 +123,7 @@ def report(
         evidence: folder of the recordings, for a session id.
         tenant: whose session it is.
         purpose: why you ask for the words that were said; the request is logged. Without it none are shown.
-        principal: who asks for the words.
+        principal: who asks for the words; the name of this user by default.
         role: in which role.
         check_replay: replay the recording and say on the page whether it comes out identical.
         json: print the page's data as one JSON object instead of writing the page.
@@ -138,12 +139,14 @@ def report(
     if purpose:
         from rspp.evidence.words import records_for
 
-        if not principal or not role:
+        if not role:
             raise ConfigurationError(
-                "report: --purpose asks for words without saying who asks",
-                hint="Add --principal NAME --role ROLE.",
+                "report: --purpose asks for words without saying in which role",
+                hint="Add --role ROLE, such as oncall, operator or compliance.",
             )
-        records = records_for(found.path, principal=principal, role=role, purpose=purpose)
+        records = records_for(
+            found.path, principal=principal or getpass.getuser(), role=role, purpose=purpose
+        )
     model = model_of(found, records)
     said = replay_words(found) if check_replay else ""
     if json:

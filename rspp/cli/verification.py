@@ -51,8 +51,13 @@ def _show(found: Verification) -> None:
             last = f", the last {session.last_ms / 1000:.1f} s after its begin" if session.records else ""
             ending = "" if session.ended else "; it was not ended in order, or goes on"
             print(f"{session.path}: {session.records} records can be read{last}{ending}")
-    size = f"{found.bytes / 1e6:.1f} MB in {len(found.sessions)} sessions, {found.segments} segments"
+    amount = f"{found.bytes / 1e6:.1f} MB" if found.bytes >= 1e6 else f"{found.bytes / 1e3:.1f} kB"
+    size = f"{amount} in {_counted(len(found.sessions), 'session')}, {_counted(found.segments, 'segment')}"
     if found.damage:
         print(f"{red}damaged{plain}: {len(found.damage)} places in {size}")
     else:
         print(f"{green}whole{plain}: {size}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
