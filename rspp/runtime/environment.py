@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
+import structlog
 
 from rspp.contracts.errors import ConfigurationError
 
@@ -27,6 +28,8 @@ TENANT_VARIABLE = "RSPP_TENANT"
 DEFAULT_TENANT = "default"
 RESERVED_TENANTS = ("audit", "index.sqlite")
 """Names that the evidence folder uses itself."""
+
+log = structlog.get_logger(__name__)
 
 
 def load_env_file(folder: Path) -> None:
@@ -123,6 +126,7 @@ def open_evidence(plan: EvidencePlan) -> Iterator[EvidenceWriter | None]:
         ConfigurationError: the folder cannot be made.
     """
     if plan.folder is None:
+        log.warning("calls are not recorded", remedy="name a folder with --evidence")
         yield None
         return
     from rspp.evidence.payloads import PayloadStore
