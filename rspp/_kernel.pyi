@@ -160,13 +160,16 @@ class ProviderPolicy:
     Args:
         candidates: ``(modality, provider)`` pairs, the preferred provider of each modality first.
         adaptive_actions: what the plan allows out of ``retry``, ``provider_switch``, ``degrade`` and
-            ``fallback``; none allows all, an empty list nothing. ``degrade`` concerns nodes, not providers.
+            ``fallback``; none allows all but ``degrade``, an empty list nothing.
         max_attempts: attempts at one provider, 1 or 2.
         max_candidates: providers of one modality that are used, 1 to 5.
         attempt_ms: longest wait for an attempt's first result while another provider is left, and the
             budget of an attempt until something of it is handed on.
         warn_ms: when an attempt is warned that its budget runs out; 0 gives attempts no budget. A budget
-            that is used up ends the turn where neither a switch nor a fallback is allowed.
+            that is used up ends the turn where nothing else is allowed.
+        lesser: ``(modality, provider)`` pairs: what serves the rest of a turn that ``degrade`` was taken in;
+            its index follows the last candidate. Recognition needs none: its lesser form is what was heard
+            in part.
 
     Raises:
         ValueError: a value is out of range; the message names field, value and remedy.
@@ -181,6 +184,7 @@ class ProviderPolicy:
         max_candidates: int = 5,
         attempt_ms: int = 1500,
         warn_ms: int = 0,
+        lesser: Sequence[tuple[str, str]] | None = None,
     ) -> ProviderPolicy: ...
 
 @final
@@ -544,6 +548,12 @@ class SessionKernel:
             retryable: the same call may succeed later.
             backoff_ms: wait that the provider asked for.
             idle_us: how long the provider waited for its listener, which is not its latency.
+        """
+    def degraded(self, invocation: int) -> bool:
+        """Whether this invocation ended so that its node goes on in a lesser form.
+
+        Recognition then gives what it heard in part; speech begins a new invocation, which the lesser voice
+        serves like the rest of the turn.
         """
     @property
     def stale_events(self) -> int:

@@ -204,11 +204,16 @@ def pipeline_changes(file: Path) -> dict[str, dict[str, Any]]:
     from rspp.pipeline.normalise import plan_template, turn_policy
 
     spec = load_pipeline(file)
-    llm, tts = 1 + len(spec.alternatives.llm), 1 + len(spec.alternatives.tts)
+    others = spec.alternatives
     return {
         "policy": turn_policy(spec),
         "plan": dict(plan_template(spec)),
-        "providers": dict(provider_policy(spec, llm, tts)),
+        "providers": provider_policy(
+            spec,
+            responders=1 + len(others.llm),
+            synthesizers=1 + len(others.tts),
+            recognisers=1 + len(others.stt),
+        ),
     }
 
 

@@ -114,13 +114,7 @@ class Invocation(Call):
     async def stream(self, open_stream: Callable[[int], AsyncIterator[T]]) -> AsyncGenerator[tuple[bool, T]]:
         """Give each result with whether it is the first of an attempt; see ``Call.stream``."""
         self._started_us = self._attempt_us = self._clock.now_us()
-        answer = self._kernel.invoke(self._started_us, self._turn, self._modality)
-        if isinstance(answer, str):
-            raise ProviderError(
-                f"no {self._modality} provider may be called", outcome="blocked", reason=answer
-            )
-        self._number = answer.invocation
-        attempt: Attempt | None = answer
+        attempt: Attempt | None = self._begin(self._started_us)
         failure: Exception = ProviderError("nothing was tried")
         while attempt is not None:
             try:
@@ -154,9 +148,21 @@ class Invocation(Call):
                 self._finish("success")
                 self.total_us = self._attempt_us - self._started_us + self._busy_us
                 return
-            if attempt is not None:
+            if attempt is None and self._kernel.degraded(self._number):
+                log.info("going on in a lesser form", modality=self._modality, error=str(failure))
+                attempt = self._begin(self._clock.now_us())
+            elif attempt is not None:
                 log.info("provider failed, trying again", modality=self._modality, error=str(failure))
         raise failure
+
+    def _begin(self, now_us: int) -> Attempt:
+        answer = self._kernel.invoke(now_us, self._turn, self._modality)
+        if isinstance(answer, str):
+            raise ProviderError(
+                f"no {self._modality} provider may be called", outcome="blocked", reason=answer
+            )
+        self._number = answer.invocation
+        return answer
 
     def hand_on(self) -> bool:
         """From now on the words are not said again by another attempt."""

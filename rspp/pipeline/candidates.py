@@ -1,8 +1,8 @@
 """Several candidates for one part of a pipeline: the first serves, the others take over when it fails.
 
-In a file, ``llm`` and ``tts`` are one provider or a list of them. The types keep the first one where a
-single one stands, and the rest under ``alternatives``, so that everything that asks for the provider of a
-part finds the preferred one.
+In a file, ``stt``, ``llm`` and ``tts`` are one provider each or a list of them. The types keep the first one
+where a single one stands, and the rest under ``alternatives``, so that everything that asks for the
+provider of a part finds the preferred one.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from rspp.pipeline.checker import Fault, fault_at, nearest
 from rspp.pipeline.document import line_of
-from rspp.pipeline.normalise import plan_policy, profile_of, provider_bindings
+from rspp.pipeline.normalise import lesser_voice_of, plan_policy, profile_of, provider_bindings
 from rspp.pipeline.spec import PipelineSpec
 
 if TYPE_CHECKING:
     from yaml.nodes import Node
 
-PARTS = ("llm", "tts")
+PARTS = ("stt", "llm", "tts")
 MAX_CANDIDATES = 5
 """Most providers of one part (contract section 8.5)."""
 _KEY = "alternatives"
@@ -103,17 +103,27 @@ def listed_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "properties": properties, "$defs": definitions}
 
 
-def provider_policy(spec: PipelineSpec, responders: int, synthesizers: int) -> dict[str, Any]:
+def provider_policy(
+    spec: PipelineSpec, *, responders: int, synthesizers: int, recognisers: int
+) -> dict[str, Any]:
     """Return the keyword arguments of ``rspp._kernel.ProviderPolicy``.
+
+    The kernel decides on recognition where there is something to decide: where another recogniser can take
+    over, or what was heard in part may do.
 
     Args:
         spec: the pipeline.
         responders: how many candidates are open for replies.
         synthesizers: how many candidates are open for speech.
+        recognisers: how many candidates are open for recognition.
     """
     plan, profile = plan_policy(spec), profile_of(spec)
     counts = {"llm": responders, "tts": synthesizers}
+    if recognisers > 1 or "degrade" in plan["allowed_adaptive_actions"]:
+        counts = {"stt": recognisers, **counts}
+    lesser = lesser_voice_of(spec)
     return {
+        **({"lesser": [("tts", lesser)]} if lesser else {}),
         "candidates": [
             (modality, name) for modality, count in counts.items() for name in _names(spec, modality, count)
         ],

@@ -38,6 +38,7 @@ def cross_faults(spec: PipelineSpec, lines: dict[str, int]) -> list[Fault]:
         _recording(spec, finder)
     slots: dict[str, tuple[str, ...]] = {}
     parts = {"stt": spec.stt, "llm": spec.llm, "tts": spec.tts}
+    parts |= {f"alternatives.stt[{index}]": stt for index, stt in enumerate(spec.alternatives.stt)}
     parts |= {f"alternatives.llm[{index}]": llm for index, llm in enumerate(spec.alternatives.llm)}
     parts |= {f"alternatives.tts[{index}]": tts for index, tts in enumerate(spec.alternatives.tts)}
     rules = False
@@ -47,9 +48,9 @@ def cross_faults(spec: PipelineSpec, lines: dict[str, int]) -> list[Fault]:
             _rules(section, own, finder, part)
             # The recogniser hears what the first rules expect.
             slots, rules = (slots, True) if rules else (own, True)
-    if isinstance(spec.stt, PocketsphinxStt):
-        _recognition(spec.stt, slots, rules=rules, finder=finder)
     for part, section in parts.items():
+        if isinstance(section, PocketsphinxStt):
+            _recognition(section, slots, rules=rules, finder=finder, part=part)
         if isinstance(section, OpenAiEndpoint) and "@" in section.base_url.partition("://")[2].split("/")[0]:
             finder.add(
                 f"{part}.base_url",
@@ -286,20 +287,20 @@ def _rules(llm: RulesLlm, slots: dict[str, tuple[str, ...]], finder: _Finder, pa
 
 
 def _recognition(
-    stt: PocketsphinxStt, slots: dict[str, tuple[str, ...]], *, rules: bool, finder: _Finder
+    stt: PocketsphinxStt, slots: dict[str, tuple[str, ...]], *, rules: bool, finder: _Finder, part: str
 ) -> None:
     if not stt.grammar and not rules:
         finder.add(
-            "stt.grammar",
+            f"{part}.grammar",
             "pocketsphinx needs a grammar, since the llm has no rules to take one from",
             "list the sentences to be recognised under stt.grammar, or use `stt: {provider: openai, ...}`",
         )
     for index, text in enumerate(stt.grammar):
-        finder.pattern(f"stt.grammar[{index}]", text, slots)
+        finder.pattern(f"{part}.grammar[{index}]", text, slots)
     for index, text in enumerate(stt.backchannels):
-        finder.pattern(f"stt.backchannels[{index}]", text, {})
+        finder.pattern(f"{part}.backchannels[{index}]", text, {})
     for word, phones in stt.pronunciations.items():
-        path = f"stt.pronunciations.{word}"
+        path = f"{part}.pronunciations.{word}"
         if not re.fullmatch(r"[a-z][a-z'-]*", word):
             finder.add(
                 path, f"{shown(word)} is not one word in small letters", "write the word as in patterns"

@@ -19,7 +19,15 @@ from rspp.pipeline.base import ADAPTIVE_ACTIONS
 from rspp.pipeline.compiler import Compilation, compile_graph
 from rspp.pipeline.graph import MERGE_RULE_ID, MERGE_RULE_VERSION
 from rspp.pipeline.profile import SIMPLE, SIMPLE_NAME, ExecutionProfile, RecordingLevel
-from rspp.pipeline.spec import BudgetSection, OpenAiEndpoint, OpenAiLlm, OpenAiStt, OpenAiTts, PipelineSpec
+from rspp.pipeline.spec import (
+    BudgetSection,
+    EspeakTts,
+    OpenAiEndpoint,
+    OpenAiLlm,
+    OpenAiStt,
+    OpenAiTts,
+    PipelineSpec,
+)
 
 if TYPE_CHECKING:
     from rspp.pipeline.graph_section import NodeType
@@ -218,27 +226,44 @@ def provider_bindings(spec: PipelineSpec) -> dict[str, str]:
 
     Those that take over from it follow as ``llm.1``, ``llm.2`` and so on.
     """
-    stt = f"openai/{spec.stt.model}" if isinstance(spec.stt, OpenAiStt) else "pocketsphinx"
-    bindings = {"vad": "silero", "stt": stt}
+    bindings = {"vad": "silero"}
+    for index, stt in enumerate((spec.stt, *spec.alternatives.stt)):
+        name = f"openai/{stt.model}" if isinstance(stt, OpenAiStt) else "pocketsphinx"
+        bindings[f"stt.{index}" if index else "stt"] = name
     for index, llm in enumerate((spec.llm, *spec.alternatives.llm)):
         name = f"openai/{llm.model}" if isinstance(llm, OpenAiLlm) else "rules"
         bindings[f"llm.{index}" if index else "llm"] = name
     for index, tts in enumerate((spec.tts, *spec.alternatives.tts)):
         name = f"openai/{tts.model}" if isinstance(tts, OpenAiTts) else f"espeak/{tts.voice}"
         bindings[f"tts.{index}" if index else "tts"] = name
+    lesser = lesser_voice_of(spec)
+    if lesser:
+        bindings["tts.lesser"] = lesser
     return bindings
+
+
+def lesser_voice_of(spec: PipelineSpec) -> str:
+    """Return the voice that speaks the rest of a turn that was degraded; empty for none.
+
+    The embedded voice stands in for voices that come over a network, where ``degrade`` is allowed.
+    """
+    voices = (spec.tts, *spec.alternatives.tts)
+    if "degrade" not in adaptive_actions(spec) or any(isinstance(voice, EspeakTts) for voice in voices):
+        return ""
+    return f"espeak/{EspeakTts().voice}"
 
 
 def key_variables(spec: PipelineSpec) -> tuple[str, ...]:
     """Return the environment variables that hold the keys of a pipeline's providers, sorted."""
-    parts = (spec.stt, spec.llm, spec.tts, *spec.alternatives.llm, *spec.alternatives.tts)
+    others = spec.alternatives
+    parts = (spec.stt, spec.llm, spec.tts, *others.stt, *others.llm, *others.tts)
     named = {part.api_key_env for part in parts if isinstance(part, OpenAiEndpoint) and part.api_key_env}
     return tuple(sorted(named))
 
 
 def _external_inputs(spec: PipelineSpec) -> list[dict[str, str]]:
     parts = {
-        "stt": (spec.stt,),
+        "stt": (spec.stt, *spec.alternatives.stt),
         "llm": (spec.llm, *spec.alternatives.llm),
         "tts": (spec.tts, *spec.alternatives.tts),
     }

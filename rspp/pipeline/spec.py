@@ -226,10 +226,12 @@ class AlternativeSection(Strict, frozen=True, kw_only=True):
     """The candidates after the first, in order; in a file they stand in one list with it.
 
     Attributes:
+        stt: what hears when the first cannot.
         llm: what answers when the first cannot.
         tts: what speaks when the first cannot.
     """
 
+    stt: tuple[PocketsphinxStt | OpenAiStt, ...] = ()
     llm: tuple[RulesLlm | OpenAiLlm, ...] = ()
     tts: tuple[EspeakTts | OpenAiTts, ...] = ()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline import spec as types
+from rspp.pipeline.normalise import lesser_voice_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,6 +32,8 @@ class Providers:
         synthesizer: speaks them.
         responders: ``responder`` and those that take over when it fails, in order.
         synthesizers: ``synthesizer`` and those that take over when it fails, in order.
+        recognisers: ``recognition`` and those that take over when it fails, in order.
+        lesser_voice: speaks the rest of a turn that was degraded; none where no plan allows that.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class Providers:
         synthesizer: Synthesizer,
         other_responders: Sequence[Responder] = (),
         other_synthesizers: Sequence[Synthesizer] = (),
+        other_recognisers: Sequence[RecognitionStream] = (),
+        lesser_voice: Synthesizer | None = None,
     ) -> None:
         self.vad = vad
         self.recognition = recognition
@@ -49,12 +54,16 @@ class Providers:
         self.synthesizer = synthesizer
         self.responders = (responder, *other_responders)
         self.synthesizers = (synthesizer, *other_synthesizers)
+        self.recognisers = (recognition, *other_recognisers)
+        self.lesser_voice = lesser_voice
 
     async def close(self) -> None:
         """Close them all, also when one of them fails to; safe to call twice."""
-        voices = [provider.close for provider in self.synthesizers]
+        lesser = [] if self.lesser_voice is None else [self.lesser_voice]
+        voices = [provider.close for provider in (*self.synthesizers, *lesser)]
         writers = [provider.close for provider in self.responders]
-        await _close_all([*voices, *writers, self.recognition.close])
+        hearers = [provider.close for provider in self.recognisers]
+        await _close_all([*voices, *writers, *hearers])
         self.vad.close()
 
 
@@ -83,22 +92,27 @@ async def open_providers(
         for llm in (spec.llm, *spec.alternatives.llm):
             responders.append(await _open_responder(llm, offloader))
             opened.append(responders[-1].close)
-        recognition = await _open_recognition(spec, offloader, work)
-        opened.append(recognition.close)
+        recognisers = []
+        for stt in (spec.stt, *spec.alternatives.stt):
+            recognisers.append(await _open_recognition(stt, spec, offloader, work))
+            opened.append(recognisers[-1].close)
         synthesizers = []
         for tts in (spec.tts, *spec.alternatives.tts):
             synthesizers.append(await _open_synthesizer(tts, offloader, work))
             opened.append(synthesizers[-1].close)
+        lesser_voice = await embedded_voice(offloader, work) if lesser_voice_of(spec) else None
     except BaseException:
         await _close_all(list(reversed(opened)))
         raise
     return Providers(
         vad=vad,
-        recognition=recognition,
+        recognition=recognisers[0],
         responder=responders[0],
         synthesizer=synthesizers[0],
         other_responders=responders[1:],
         other_synthesizers=synthesizers[1:],
+        other_recognisers=recognisers[1:],
+        lesser_voice=lesser_voice,
     )
 
 
@@ -138,10 +152,13 @@ def _open_vad() -> VoiceActivityDetector:
 
 
 async def _open_recognition(
-    spec: PipelineSpec, offloader: Offloader, work: Mapping[str, Offloader] | None
+    stt: types.PocketsphinxStt | types.OpenAiStt,
+    spec: PipelineSpec,
+    offloader: Offloader,
+    work: Mapping[str, Offloader] | None,
 ) -> RecognitionStream:
-    if isinstance(spec.stt, types.OpenAiStt):
-        endpoint, key = spec.stt, api_key("stt", spec.stt)
+    if isinstance(stt, types.OpenAiStt):
+        endpoint, key = stt, api_key("stt", stt)
 
         def open_recognition() -> RecognitionStream:
             from rspp.providers.openai_stt import OpenAiRecognition
@@ -153,7 +170,7 @@ async def _open_recognition(
 
     candidates = (spec.llm, *spec.alternatives.llm)
     rules = next((llm for llm in candidates if isinstance(llm, types.RulesLlm)), None)
-    return await open_pocketsphinx(spec.stt, rules, offloader, work["stt"] if work else None)
+    return await open_pocketsphinx(stt, rules, offloader, work["stt"] if work else None)
 
 
 async def _open_responder(llm: types.RulesLlm | types.OpenAiLlm, offloader: Offloader) -> Responder:

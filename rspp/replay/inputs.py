@@ -64,7 +64,8 @@ def kernel_arguments(header: Mapping[str, Any], **changes: Mapping[str, Any]) ->
 
 def _with_pairs(providers: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has no pairs, and the kernel takes nothing else for a candidate."""
-    return {**providers, "candidates": [tuple(pair) for pair in providers["candidates"]]}
+    listed = {name: providers[name] for name in ("candidates", "lesser") if name in providers}
+    return {**providers, **{name: [tuple(pair) for pair in pairs] for name, pairs in listed.items()}}
 
 
 def _lease(kernel: _kernel.SessionKernel, record: Record) -> Effects:

@@ -41,7 +41,8 @@ app = App(
 
 def needs_network(spec: PipelineSpec) -> bool:
     """Whether a provider of the pipeline answers over a network, which virtual time cannot hurry."""
-    sections = (spec.stt, spec.llm, spec.tts, *spec.alternatives.llm, *spec.alternatives.tts)
+    others = spec.alternatives
+    sections = (spec.stt, spec.llm, spec.tts, *others.stt, *others.llm, *others.tts)
     return any(isinstance(section, OpenAiEndpoint) for section in sections)
 
 

@@ -33,6 +33,7 @@ from rspp.evidence.levels import RecordingLevel
 from rspp.nodes.edge import edge_buffer
 from rspp.nodes.invocation import Call, Candidates, Invocation
 from rspp.nodes.playout import PlayoutNode, whole_ms
+from rspp.nodes.recognisers import Recognisers
 from rspp.nodes.reply import FixedResponder, PreparedSpeech, speak_reply
 from rspp.nodes.stt import RecognitionNode
 from rspp.pipeline.candidates import provider_policy
@@ -138,7 +139,12 @@ class Session:
         settings: dict[str, Any] = {
             "policy": turn_policy(spec),
             "plan": plan_template(spec),
-            "providers": provider_policy(spec, len(providers.responders), len(providers.synthesizers)),
+            "providers": provider_policy(
+                spec,
+                responders=len(providers.responders),
+                synthesizers=len(providers.synthesizers),
+                recognisers=len(providers.recognisers),
+            ),
             "evidence_capacity": EVIDENCE_CAPACITY,
         }
         self.kernel = SessionKernel(
@@ -150,12 +156,17 @@ class Session:
             evidence_capacity=EVIDENCE_CAPACITY,
             providers=_kernel.ProviderPolicy(**settings["providers"]),
         )
+        # To the kernel the lesser voice is the one after the last candidate that the profile uses.
+        voices = providers.synthesizers[: settings["providers"]["max_candidates"]]
+        lesser = providers.lesser_voice
+        self._voices = voices if lesser is None else (*voices, lesser)
         self._lease = lease
         self._watcher = LeaseWatcher(
             store, lease, clock, offloader, on_renewed=self._renewed, on_lost=self._lost
         )
+        hearing = any(modality == "stt" for modality, _ in settings["providers"]["candidates"])
         self._recognition = RecognitionNode(
-            providers.recognition,
+            Recognisers(providers.recognisers, self.kernel if hearing else None, clock),
             clock,
             self._transcript,
             self._recognised,
@@ -389,8 +400,9 @@ class Session:
 
     def _recognised(self, outcome: str, latency_us: int) -> None:
         self._recognition_failed = outcome != "success"
-        now = self._clock.now_us()
-        self.kernel.provider_outcome(now, self.kernel.turn, "stt", outcome, latency_us)
+        if not self._recognition.managed:
+            now = self._clock.now_us()
+            self.kernel.provider_outcome(now, self.kernel.turn, "stt", outcome, latency_us)
         self._recording.latency("stt_final", 0, latency_us)
 
     def _first_frame(self, turn: int) -> None:
@@ -449,9 +461,9 @@ class Session:
                     self._playout.hold()
                 case _kernel.CancelTurn(turn, reason):
                     self._cancel_turn(turn, reason)
-                case _kernel.CancelInvocation():
+                case _kernel.CancelInvocation(invocation):
                     # A reply cannot go on without one of its providers.
-                    if self._turn is not None:
+                    if not self._recognition.cancel(invocation) and self._turn is not None:
                         self._failed(self._turn, "provider_cancelled")
                 case _kernel.ResumeOutput():
                     self._playout.resume()
@@ -517,7 +529,7 @@ class Session:
         turn = _Turn(opened.turn, opened.intent, SpokenTurn(), now)
         self._turn = turn
         synthesizers: Candidates[Synthesizer] = Candidates(
-            self._providers.synthesizers, lambda: Invocation(self.kernel, self._clock, turn.number, "tts")
+            self._voices, lambda: Invocation(self.kernel, self._clock, turn.number, "tts")
         )
         responders: Candidates[Responder] = Candidates(
             self._providers.responders, lambda: Invocation(self.kernel, self._clock, turn.number, "llm")

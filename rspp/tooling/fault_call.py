@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +27,7 @@ from rspp.session.session import Session
 from rspp.session.virtual_time import VirtualClock, run_virtual
 from rspp.tooling.faults import (
     FaultCaller,
+    FaultRecognition,
     FaultResponder,
     FaultStore,
     FaultSynthesizer,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from rspp._kernel import Admission
     from rspp.contracts.envelope import PayloadClass
-    from rspp.contracts.ports import Responder
+    from rspp.contracts.ports import RecognitionStream, Responder
     from rspp.evidence.redaction import Action
     from rspp.pipeline.profile import RecordingLevel as Level
     from rspp.session.recording import Recorder
@@ -115,6 +117,7 @@ class FaultCall:
         settings: what differs from ``PIPELINE``.
         responder: wraps the responder.
         spare: more responders that take over, wrapped around the same rules.
+        recognisers: wrap the recognisers that the pipeline names, in order; those without one stay whole.
         earlier_epochs: how often the lease was held before.
         session_id: id of the conversation.
         admission: quotas that the call shares with others; none gives it its own.
@@ -124,6 +127,7 @@ class FaultCall:
     settings: dict[str, Any] = field(default_factory=dict)
     responder: Callable[[Responder], FaultResponder] = FaultResponder
     spare: int = 0
+    recognisers: Sequence[Callable[[RecognitionStream], FaultRecognition]] = ()
     earlier_epochs: int = 0
     session_id: str = "call"
     admission: Admission | None = None
@@ -138,6 +142,7 @@ class FaultCall:
         self.session: Session
         self.voice: FaultSynthesizer
         self.responders: list[FaultResponder] = []
+        self.hearers: list[FaultRecognition] = []
         self.recorders: Callable[[Lease, bool], Recorder] | None = None
         """Opens a second recorder for the lease and whether the call is resumed; the first is in memory."""
         self.lease_is_free = False
@@ -174,6 +179,8 @@ class FaultCall:
         self.voice = FaultSynthesizer(real.synthesizer)
         self.responders = [self.responder(real.responder)]
         self.responders += [FaultResponder(real.responder) for _ in range(self.spare)]
+        wraps = zip_longest(self.recognisers, real.recognisers)
+        self.hearers = [(wrap or FaultRecognition)(hearer) for wrap, hearer in wraps if hearer is not None]
         recorder: Recorder = self.timeline
         if self.recorders is not None:
             recorder = BothRecorders(self.timeline, self.recorders(lease, resumed))
@@ -183,10 +190,11 @@ class FaultCall:
             transport=self.transport,
             providers=Providers(
                 vad=real.vad,
-                recognition=real.recognition,
+                recognition=self.hearers[0],
                 responder=self.responders[0],
                 synthesizer=self.voice,
                 other_responders=self.responders[1:],
+                other_recognisers=self.hearers[1:],
             ),
             store=self.store,
             lease=lease,

@@ -17,6 +17,7 @@ import numpy as np
 
 from rspp.authority.sqlite import SqliteLeaseStore
 from rspp.authority.store import Lease, LeaseStoreError
+from rspp.contracts.errors import ProviderError
 from rspp.tooling.caller.script import Script, parse_script
 from rspp.tooling.caller.sound import Samples, prepare
 from rspp.tooling.loopback_caller import ScriptedLoopbackCaller
@@ -25,9 +26,16 @@ from rspp.transports.loopback import TICK_MS, LoopbackTransport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from rspp.contracts.errors import ProviderError
     from rspp.contracts.media import Pcm, SpeechChunk
-    from rspp.contracts.ports import Message, Responder, ResponseDelta, Synthesizer, TransportSink
+    from rspp.contracts.ports import (
+        Hypothesis,
+        Message,
+        RecognitionStream,
+        Responder,
+        ResponseDelta,
+        Synthesizer,
+        TransportSink,
+    )
 
 SPEECH_PROGRAM = (sys.executable, "-m", "rspp.providers.espeak_process")
 Record = dict[str, Any]
@@ -76,6 +84,54 @@ class FaultCaller(ScriptedLoopbackCaller):
     def heard_after(self, ms: int) -> Pcm:
         """What was heard from ``ms`` after the start on, once the call is over."""
         return self.heard[ms * 24 :]
+
+
+class FaultRecognition:
+    """A recogniser that fails or hangs, and counts the audio it was given.
+
+    Args:
+        real: the recogniser behind it.
+        fault: an error is raised, a text hangs; none leaves it whole.
+        after_samples: audio at 16 kHz after which it breaks; none breaks it when it is to answer.
+    """
+
+    def __init__(
+        self,
+        real: RecognitionStream,
+        fault: ProviderError | str | None = None,
+        after_samples: int | None = None,
+    ) -> None:
+        self._real = real
+        self._fault = fault
+        self._after_samples = after_samples
+        self.samples = 0
+
+    async def begin(self) -> None:
+        """Begin anew."""
+        self.samples = 0
+        await self._real.begin()
+
+    async def accept(self, pcm: Pcm) -> Hypothesis | None:
+        """Hear, or break in the middle."""
+        self.samples += len(pcm)
+        if self._after_samples is not None and self.samples >= self._after_samples:
+            await self._break()
+        return await self._real.accept(pcm)
+
+    async def conclude(self) -> Hypothesis:
+        """Answer, or break instead."""
+        await self._break()
+        return await self._real.conclude()
+
+    async def _break(self) -> None:
+        if isinstance(self._fault, ProviderError):
+            raise self._fault
+        if self._fault is not None:
+            await asyncio.sleep(1_000)
+
+    async def close(self) -> None:
+        """Close the real one."""
+        await self._real.close()
 
 
 class FaultResponder:

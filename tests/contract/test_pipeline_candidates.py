@@ -52,14 +52,50 @@ def test_a_single_provider_means_the_same_as_a_list_of_one() -> None:
 
 def test_the_kernel_is_told_the_candidates_in_order_and_what_the_plan_allows() -> None:
     spec = parse_pipeline(TWO + "adaptive_actions: [retry, degrade]\n", "two.yaml")
-    policy = provider_policy(spec, 2, 2)
+    policy = provider_policy(spec, responders=2, synthesizers=2, recognisers=1)
     assert policy["candidates"] == [
+        ("stt", "pocketsphinx"),
         ("llm", "openai/big"),
         ("llm", "rules"),
         ("tts", "openai/loud"),
         ("tts", "espeak/en-us"),
     ]
     assert policy["adaptive_actions"] == ["retry", "degrade"]
+    assert "lesser" not in policy
+
+
+def test_a_single_recogniser_is_the_kernels_only_where_something_may_stand_in() -> None:
+    def hearing(text: str, recognisers: int) -> list[str]:
+        spec = parse_pipeline(text, "two.yaml")
+        policy = provider_policy(spec, responders=2, synthesizers=2, recognisers=recognisers)
+        return [name for modality, name in policy["candidates"] if modality == "stt"]
+
+    listed = (
+        TWO + "stt:\n  - {provider: openai, model: ears, api_key_env: ''}\n  - {provider: pocketsphinx}\n"
+    )
+    assert hearing(TWO, 1) == []
+    assert hearing(listed, 2) == ["openai/ears", "pocketsphinx"]
+    spec = parse_pipeline(listed, "two.yaml")
+    assert provider_bindings(spec)["stt.1"] == "pocketsphinx"
+    assert [item["input_key"] for item in plan_policy(spec)["determinism"]["nondeterministic_inputs"]] == [
+        "stt",
+        "llm",
+        "tts",
+    ]
+
+
+def test_the_lesser_voice_stands_in_for_voices_of_a_network_where_the_plan_allows_it() -> None:
+    network = TWO.replace("  - {provider: espeak}\n", "")
+    allowed = parse_pipeline(network + "adaptive_actions: [degrade]\n", "two.yaml")
+    policy = provider_policy(allowed, responders=2, synthesizers=1, recognisers=1)
+    assert policy["lesser"] == [("tts", "espeak/en-us")]
+    assert provider_bindings(allowed)["tts.lesser"] == "espeak/en-us"
+    assert "tts.lesser" not in provider_bindings(parse_pipeline(network, "two.yaml"))
+
+
+def test_each_recogniser_of_a_list_is_checked() -> None:
+    listed = TWO + "stt:\n  - {provider: pocketsphinx}\n  - {provider: pocketsphinx, grammar: ['(hello']}\n"
+    assert (14, "stt[1].grammar[0]") in faults(listed)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from rspp.tooling.fault_call import (
 )
 from rspp.tooling.faults import (
     FaultCaller,
+    FaultRecognition,
     FaultResponder,
     FaultStore,
     FaultSynthesizer,
@@ -31,6 +32,7 @@ __all__ = [
     "SPEAKING",
     "FaultCall",
     "FaultCaller",
+    "FaultRecognition",
     "FaultResponder",
     "FaultStore",
     "FaultSynthesizer",

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from rspp.contracts.errors import ProviderError
-from tests.failover.faults import ANSWER, ASK, FaultCall, FaultResponder, fault_after
+from tests.failover.faults import (
+    ANSWER,
+    ASK,
+    QUESTION,
+    FaultCall,
+    FaultRecognition,
+    FaultResponder,
+    fault_after,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rspp.contracts.ports import RecognitionStream
 
 ENDINGS = ("provider_error", "circuit_event", "provider_switch", "commit", "abort")
 LONG_CALL = (*ASK, {"do": "wait_agent_silent", "ms": 1_200}, {"do": "hang_up"})
@@ -100,3 +110,49 @@ def test_f3_a_voice_that_breaks_off_is_not_heard_again_from_the_start() -> None:
     told = [text for of_caller, text in call.caller.transcripts if not of_caller]
     assert told
     assert all(ANSWER.startswith(text) or text == "Sorry, please ask me again." for text in told)
+
+
+TWO_HEAR = {"stt": {"provider": "pocketsphinx"}, "alternatives": {"stt": [{"provider": "pocketsphinx"}]}}
+
+
+def breaks(fault: Callable[[], ProviderError] | None, after_ms: int | None = None) -> Callable[..., Any]:
+    def wrap(real: RecognitionStream) -> FaultRecognition:
+        samples = None if after_ms is None else 16 * after_ms
+        return FaultRecognition(real, fault() if fault is not None else "hang", samples)
+
+    return wrap
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("wrap", "outcome"),
+    [
+        (breaks(rate_limit), "overload"),
+        (breaks(None), "timeout"),
+        (breaks(server_error, 600), "infrastructure_failure"),
+        (breaks(None, 600), "timeout"),
+    ],
+    ids=["fails", "hangs", "fails_mid_utterance", "hangs_mid_utterance"],
+)
+def test_f3_another_recogniser_hears_the_utterance_from_its_beginning(
+    wrap: Callable[..., Any], outcome: str
+) -> None:
+    call = FaultCall(WAIT, settings=TWO_HEAR, recognisers=[wrap]).hold().check()
+    heard = [
+        record
+        for record in call.records
+        if record["kind"] == "provider_attempt" and record["modality"] == "stt"
+    ]
+    assert (heard[0]["outcome"], heard[-1]["outcome"]) == (outcome, "success")
+    assert (True, QUESTION) in call.caller.transcripts
+    assert call.hearers[1].samples >= call.hearers[0].samples
+    assert np.any(call.caller.heard)
+    assert len(call.signals("provider_switch")) == 1
+
+
+def test_f3_without_a_recogniser_the_caller_is_told() -> None:
+    call = FaultCall(WAIT, settings=TWO_HEAR, recognisers=[breaks(rate_limit), breaks(server_error)])
+    call.hold().check()
+    assert (False, "Sorry, please ask me again.") in call.caller.transcripts
+    assert (True, QUESTION) not in call.caller.transcripts
+    assert "provider_overload" in [reason for _, reason in call.signals("provider_error")]

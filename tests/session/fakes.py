@@ -186,6 +186,8 @@ class FakeWorld:
         self.recognition = FakeRecognition(self.heard_as)
         self.responder = FakeResponder(self.reply)
         self.synthesizer = FakeSynthesizer()
+        self.spare_recognitions: list[FakeRecognition] = []
+        self.lesser_voice: FakeSynthesizer | None = None
         self.spare_responders: list[FakeResponder] = []
         self.spare_synthesizers: list[FakeSynthesizer] = []
         self.timeline = FakeRecorder()
@@ -206,6 +208,8 @@ class FakeWorld:
             synthesizer=self.synthesizer,
             other_responders=self.spare_responders,
             other_synthesizers=self.spare_synthesizers,
+            other_recognisers=self.spare_recognitions,
+            lesser_voice=self.lesser_voice,
         )
 
         def keep(session: Session) -> None:

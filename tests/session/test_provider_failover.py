@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from rspp._kernel import Replay
 from rspp.contracts.errors import ProviderError
+from rspp.contracts.media import SpeechChunk
 from rspp.contracts.ports import Hypothesis, Message
+from rspp.replay.inputs import kernel_arguments
 from tests.session.fakes import FakeCaller, FakeResponder, FakeSynthesizer, FakeWorld, voice_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from rspp.contracts.media import SpeechChunk
     from rspp.contracts.ports import ResponseDelta
 
 QUESTION = 8_001
 HEARD = {QUESTION: Hypothesis("a question", complete=True)}
 ANSWER = "first part here. second part there."
+DEGRADE = ("retry", "provider_switch", "degrade", "fallback")
+NETWORK_VOICE = {"provider": "openai", "model": "loud", "api_key_env": ""}
 SIGNALS = ("provider_error", "circuit_event", "provider_switch", "commit", "abort")
 
 
@@ -264,3 +269,106 @@ def test_two_equal_calls_with_failures_are_equal() -> None:
         return call.timeline.records
 
     assert once() == once()
+
+
+class LesserVoice(FakeSynthesizer):
+    """The embedded voice: half as loud, so that it can be told from the chosen one."""
+
+    async def synthesize(self, text: str) -> AsyncIterator[SpeechChunk]:
+        async for chunk in super().synthesize(text):
+            yield SpeechChunk(pcm=(chunk.pcm // 2 + 1).astype(np.int16), words=chunk.words)
+
+
+class StuckSynthesizer(FlakySynthesizer):
+    """Hangs in the call of that number."""
+
+    async def synthesize(self, text: str) -> AsyncIterator[SpeechChunk]:
+        self.calls += 1
+        if self.calls == self._from_call:
+            await asyncio.sleep(1_000)
+        async for chunk in FakeSynthesizer.synthesize(self, text):
+            yield chunk
+
+
+def lesser(*segments: str) -> Any:
+    return np.concatenate([voice_of(segment) // 2 + 1 for segment in segments])
+
+
+def degraded_world(
+    synthesizer: FakeSynthesizer, actions: tuple[str, ...] = DEGRADE, **settings: object
+) -> FakeWorld:
+    bursts = ((500, 1_300, QUESTION), (9_000, 9_800, QUESTION))
+    given = {"tts": NETWORK_VOICE, "adaptive_actions": actions, "failure_notice": "", **settings}
+    call = world(bursts, 16_000, **given)
+    call.synthesizer = synthesizer
+    if "degrade" in actions:
+        call.lesser_voice = LesserVoice()
+    return call
+
+
+def test_a_lesser_voice_speaks_the_rest_of_a_turn_whose_voice_is_stuck_and_no_more() -> None:
+    stuck = StuckSynthesizer(from_call=1)
+    call = degraded_world(stuck)
+    call.hold()
+    spoken = ("first part here.", "second part there.")
+    assert np.array_equal(voice(call), np.concatenate([lesser(*spoken), ALL]))
+    assert stuck.calls == 3
+    assert call.timeline.signals("budget_exhausted", "degrade", "fallback", "commit", "abort") == [
+        ("budget_exhausted", "budget_exhausted"),
+        ("degrade", "budget_exhausted"),
+        ("commit", ""),
+        ("commit", ""),
+    ]
+    providers = [
+        record["provider_id"]
+        for record in call.timeline.records
+        if record["kind"] == "provider_attempt" and record["modality"] == "tts"
+    ]
+    assert providers == ["openai/loud", "espeak/en-us", "espeak/en-us", "openai/loud", "openai/loud"]
+    replay = Replay(**kernel_arguments(call.timeline.headers[0]))
+    for block in call.timeline.blocks:
+        replay.feed(block)
+    replay.finish()
+    assert list(replay.divergences) == []
+
+
+def test_degrading_wins_over_another_voice_when_the_budget_is_used_up() -> None:
+    call = degraded_world(StuckSynthesizer(from_call=1))
+    call.spare_synthesizers = [FakeSynthesizer()]
+    call.hold()
+    assert call.timeline.signals("degrade", "provider_switch") == [("degrade", "budget_exhausted")]
+
+
+def test_the_index_of_the_lesser_voice_follows_the_candidates_that_the_profile_uses() -> None:
+    profile = {"name": "few", "attempts": {"candidates": 1}}
+    call = degraded_world(StuckSynthesizer(from_call=1), profile="few", profiles={"few": profile})
+    call.spare_synthesizers = [FakeSynthesizer()]
+    call.hold()
+    assert np.array_equal(voice(call)[: len(lesser("first"))], lesser("first"))
+
+
+def test_a_voice_that_refuses_is_replaced_by_another_first_and_by_the_lesser_one_last() -> None:
+    call = degraded_world(FlakySynthesizer(from_call=1))
+    call.spare_synthesizers = [FlakySynthesizer(from_call=2)]
+    call.hold()
+    assert call.timeline.signals("provider_switch", "degrade")[:3] == [
+        ("provider_switch", "provider_client_error"),
+        ("provider_switch", "provider_client_error"),
+        ("degrade", "node_timeout_or_failure"),
+    ]
+    said = np.concatenate([voice_of("first part here."), lesser("second part there.")])
+    assert np.array_equal(voice(call)[: len(said)], said)
+
+
+def test_what_was_heard_of_a_sentence_is_not_said_again_by_a_lesser_voice() -> None:
+    call = degraded_world(FlakySynthesizer(from_call=1, after_first_word=True))
+    call.hold()
+    assert call.timeline.signals("degrade") == []
+    assert ("abort", "provider_transport_error") in call.timeline.signals("abort")
+
+
+def test_no_lesser_voice_speaks_where_the_plan_does_not_allow_it() -> None:
+    call = degraded_world(FlakySynthesizer(from_call=1), ("retry", "fallback"))
+    call.hold()
+    assert call.timeline.signals("degrade") == []
+    assert ("abort", "provider_client_error") in call.timeline.signals("abort")

@@ -107,6 +107,7 @@ impl PlanTemplate {
 pub(crate) struct ProviderPolicy {
     pub(crate) inner: InvocationPolicy,
     pub(crate) candidates: Vec<(Modality, String)>,
+    pub(crate) lesser: Vec<(Modality, String)>,
 }
 
 #[pymethods]
@@ -114,8 +115,9 @@ impl ProviderPolicy {
     #[new]
     #[pyo3(signature = (
         *, candidates, adaptive_actions = None, max_attempts = 2, max_candidates = 5, attempt_ms = 1500,
-        warn_ms = 0
+        warn_ms = 0, lesser = None
     ))]
+    #[allow(clippy::too_many_arguments)] // fixed by the stub
     fn new(
         candidates: Vec<(String, String)>,
         adaptive_actions: Option<Vec<String>>,
@@ -123,6 +125,7 @@ impl ProviderPolicy {
         max_candidates: i64,
         attempt_ms: i64,
         warn_ms: i64,
+        lesser: Option<Vec<(String, String)>>,
     ) -> PyResult<Self> {
         if warn_ms > attempt_ms {
             return Err(PyValueError::new_err(format!(
@@ -142,18 +145,21 @@ impl ProviderPolicy {
             };
             inner = inner.allowing(&actions.iter().map(parse).collect::<PyResult<Vec<_>>>()?);
         }
-        let candidates = candidates
-            .into_iter()
-            .map(|(modality, name)| {
-                let kind = choice("modality", &modality, Modality::parse(&modality), Modality::NAMES)?;
-                if name.is_empty() {
-                    return Err(PyValueError::new_err("candidates holds an empty name: name each provider"));
-                }
-                Ok((kind, name))
-            })
-            .collect::<PyResult<Vec<_>>>()?;
-        Ok(Self { inner, candidates })
+        let (candidates, lesser) =
+            (named("candidates", candidates)?, named("lesser", lesser.unwrap_or_default())?);
+        Ok(Self { inner, candidates, lesser })
     }
+}
+
+fn named(field: &str, pairs: Vec<(String, String)>) -> PyResult<Vec<(Modality, String)>> {
+    let check = |(modality, name): (String, String)| {
+        let kind = choice("modality", &modality, Modality::parse(&modality), Modality::NAMES)?;
+        if name.is_empty() {
+            return Err(PyValueError::new_err(format!("{field} holds an empty name: name each provider")));
+        }
+        Ok((kind, name))
+    };
+    pairs.into_iter().map(check).collect()
 }
 
 fn within<T: TryFrom<i64>>(field: &str, value: i64, most: i64) -> PyResult<T> {

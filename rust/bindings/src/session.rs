@@ -145,6 +145,9 @@ impl SessionKernel {
             let named: Vec<_> =
                 providers.candidates.iter().map(|(kind, name)| (*kind, name.as_str())).collect();
             inner.use_providers(providers.inner, &named);
+            for (modality, name) in &providers.lesser {
+                inner.use_lesser(*modality, name);
+            }
         }
         Ok(Self { inner, quotas: None })
     }
@@ -451,6 +454,11 @@ impl SessionKernel {
         let next = self.inner.attempt_finished(now_us, invocation, ending, idle_us).map(Attempt::from);
         self.settle(py, now_us);
         Ok(next)
+    }
+
+    /// Whether this invocation ended so that its node goes on in a lesser form.
+    fn degraded(&self, invocation: u32) -> bool {
+        self.inner.degraded(invocation)
     }
 
     /// Events refused at ingress because of another epoch.

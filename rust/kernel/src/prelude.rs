@@ -173,6 +173,12 @@ impl Prelude {
         self.answer
     }
 
+    /// Whether the recogniser is being asked and words of its utterance are known in part.
+    #[must_use]
+    pub const fn heard_in_part(&self) -> bool {
+        matches!(self.answer, Answer::Awaited) && self.hypothesis.words > 0
+    }
+
     /// The open utterance interrupted a turn.
     pub fn confirm(&mut self) {
         self.confirmed = true;

@@ -11,6 +11,10 @@
 //! when the plan allows it. An attempt whose output was already handed on is not followed by another:
 //! the caller would hear the same words twice. Whatever a cancelled invocation still gives is counted
 //! and dropped.
+//!
+//! Where the plan allows `degrade` and a lesser form is at hand, that ends an invocation whose budget is
+//! used up, or that nothing else can save: recognition goes on with what was heard in part, speech with a
+//! lesser voice for the rest of the turn.
 
 pub mod circuit;
 pub mod outcome;
@@ -100,6 +104,8 @@ pub struct Finished {
     pub dropped: u32,
     /// Whether its budget was used up.
     pub budget_spent: bool,
+    /// Whether the node goes on in its lesser form.
+    pub degraded: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -152,6 +158,12 @@ impl Invocation {
 pub struct Invocations {
     policy: InvocationPolicy,
     candidates: [Vec<Candidate>; 3],
+    /// What serves a turn that was degraded.
+    lesser: [Option<Candidate>; 3],
+    /// The latest turn that was degraded, 0 before the first.
+    degraded_turn: [u32; 3],
+    /// The latest invocation that ended in a lesser form, 0 before the first.
+    degraded: u32,
     live: Vec<Invocation>,
     last: u32,
 }
@@ -165,6 +177,11 @@ impl Invocations {
             taken.map(|provider| Candidate { provider: *provider, circuit: Circuit::default() }).collect();
     }
 
+    /// Takes the lesser form of one modality; it serves what was degraded and is no candidate otherwise.
+    pub fn lesser(&mut self, modality: Modality, provider: Label) {
+        self.lesser[modality as usize] = Some(Candidate { provider, circuit: Circuit::default() });
+    }
+
     /// Sets what is allowed; call it before the candidates are given.
     pub fn set_policy(&mut self, policy: InvocationPolicy) {
         self.policy = policy;
@@ -173,8 +190,50 @@ impl Invocations {
     /// Name of a candidate.
     #[must_use]
     pub fn provider(&self, modality: Modality, candidate: u8) -> Label {
-        let candidate = self.candidates[modality as usize].get(usize::from(candidate));
+        let candidates = &self.candidates[modality as usize];
+        let lesser = || self.lesser[modality as usize].as_ref();
+        let candidate = candidates.get(usize::from(candidate)).or_else(lesser);
         candidate.map_or(Label::Empty, |candidate| candidate.provider)
+    }
+
+    /// Index of the lesser form: it follows the candidates.
+    fn lesser_index(&self, modality: Modality) -> usize {
+        self.candidates[modality as usize].len()
+    }
+
+    /// Whether this invocation has a lesser form; recognition has one once it was heard in part.
+    fn may_degrade(&self, now_us: u64, invocation: &Invocation, in_part: bool) -> bool {
+        let lesser = self.lesser[invocation.modality as usize].as_ref();
+        let at_hand = match invocation.modality {
+            Modality::Stt => in_part,
+            Modality::Llm | Modality::Tts => {
+                let taken = usize::from(invocation.candidate) == self.lesser_index(invocation.modality);
+                !taken && invocation.turn != 0 && lesser.is_some_and(|lesser| lesser.circuit.allows(now_us))
+            }
+        };
+        self.policy.degrade && at_hand
+    }
+
+    fn budget(&self, now_us: u64, invocation: &Invocation, from_us: u64) -> Option<Budget> {
+        let policy = self.policy.node_budget(self.may_degrade(now_us, invocation, true))?;
+        Some(Budget::start(policy, from_us))
+    }
+
+    /// Whether this invocation ended so that its node goes on in a lesser form.
+    #[must_use]
+    pub const fn degraded(&self, number: u32) -> bool {
+        number != 0 && self.degraded == number
+    }
+
+    /// Time in which the running invocations of a modality wait for something else is not charged.
+    pub fn charge(&mut self, now_us: u64, modality: Modality, charged: bool) {
+        for live in self.live.iter_mut().filter(|live| live.modality == modality) {
+            match live.budget.as_mut() {
+                Some(budget) if charged => budget.resume(now_us),
+                Some(budget) => budget.pause(now_us),
+                None => {}
+            }
+        }
     }
 
     /// Begins an invocation; with every circuit open the provider whose rest ends first is tried.
@@ -193,10 +252,12 @@ impl Invocations {
         let candidates = &self.candidates[modality as usize];
         let open = candidates.iter().position(|candidate| candidate.circuit.allows(now_us));
         let soonest = || (0..candidates.len()).min_by_key(|index| candidates[*index].circuit.until_us());
-        let index = open.or_else(soonest).ok_or(Reason::ProviderEndpointMissing)?;
+        let degraded = turn != 0 && self.degraded_turn[modality as usize] == turn;
+        let lesser = degraded.then(|| self.lesser_index(modality));
+        let index = lesser.or(open).or_else(soonest).ok_or(Reason::ProviderEndpointMissing)?;
         let candidate = u8::try_from(index).unwrap_or(u8::MAX);
         self.last += 1;
-        let invocation = Invocation {
+        let mut invocation = Invocation {
             number: self.last,
             turn,
             modality,
@@ -208,15 +269,17 @@ impl Invocations {
             attempt_us: now_us,
             delivered: false,
             dropped: 0,
-            budget: self.policy.node_budget().map(|budget| Budget::start(budget, now_us)),
+            budget: None,
         };
+        invocation.budget = self.budget(now_us, &invocation, now_us);
         self.live.push(invocation);
-        let circuit = self.candidates[modality as usize][index].circuit.call();
+        let circuit = self.circuit(&invocation).and_then(Circuit::call);
         Ok((self.attempt(now_us, &invocation, 0), circuit))
     }
 
     fn attempt(&self, now_us: u64, invocation: &Invocation, wait_us: u64) -> Attempt {
-        let more = self.policy.moves_on() && self.untried(now_us, invocation).is_some();
+        let others = self.policy.moves_on() && self.untried(now_us, invocation).is_some();
+        let more = others || self.may_degrade(now_us, invocation, true);
         Attempt {
             invocation: invocation.number,
             candidate: invocation.candidate,
@@ -228,6 +291,9 @@ impl Invocations {
 
     fn untried(&self, now_us: u64, invocation: &Invocation) -> Option<u8> {
         let candidates = &self.candidates[invocation.modality as usize];
+        if usize::from(invocation.candidate) == candidates.len() {
+            return None;
+        }
         let free = |(index, candidate): (u8, &Candidate)| {
             let tried = invocation.tried & (1 << index) != 0;
             (!tried && candidate.circuit.allows(now_us)).then_some(index)
@@ -289,7 +355,15 @@ impl Invocations {
     /// The running attempt ended; none when there is no such invocation.
     ///
     /// Time that the provider spent waiting for its listener, `idle_us`, is not part of its latency.
-    pub fn finish(&mut self, now_us: u64, number: u32, ending: Ending, idle_us: u64) -> Option<Finished> {
+    /// `in_part` says whether recognition has words that were heard in part.
+    pub fn finish(
+        &mut self,
+        now_us: u64,
+        number: u32,
+        ending: Ending,
+        idle_us: u64,
+        in_part: bool,
+    ) -> Option<Finished> {
         let place = self.live.iter().position(|live| live.number == number)?;
         let mut invocation = self.live[place];
         let cancelled = invocation.state == State::Cancelled;
@@ -317,12 +391,24 @@ impl Invocations {
             cancelled,
             dropped: invocation.dropped,
             budget_spent: invocation.budget.is_some_and(|mut budget| budget.observe(now_us).0.exhausted),
+            degraded: false,
         };
         let untried = self.untried(now_us, &invocation);
         if !invocation.delivered && !cancelled {
             let circuit = self.circuit(&invocation).map(|circuit| circuit.state());
             let resting = circuit == Some(circuit::State::Open);
-            finished.decision = self.policy.decide(ending, invocation.attempt, untried.is_some(), resting);
+            let failed = !matches!(ending.class, ProviderOutcome::Success | ProviderOutcome::Cancelled);
+            let lesser = failed && self.may_degrade(now_us, &invocation, in_part);
+            let at_once = lesser && finished.budget_spent;
+            if !at_once {
+                finished.decision =
+                    self.policy.decide(ending, invocation.attempt, untried.is_some(), resting);
+            }
+            finished.degraded = lesser && finished.decision == RetryDecision::None;
+        }
+        if finished.degraded {
+            self.degraded = number;
+            self.degraded_turn[modality as usize] = invocation.turn;
         }
         if finished.decision == RetryDecision::None {
             invocation.fire(Trigger::Finish);
@@ -342,10 +428,9 @@ impl Invocations {
                 wait_us = ending.backoff_ms * 1000;
             }
         }
-        let index = usize::from(invocation.candidate);
-        finished.next_circuit = self.candidates[modality as usize][index].circuit.call();
+        finished.next_circuit = self.circuit(&invocation).and_then(Circuit::call);
         invocation.attempt_us = now_us + wait_us;
-        invocation.budget = self.policy.node_budget().map(|budget| Budget::start(budget, now_us + wait_us));
+        invocation.budget = self.budget(now_us, &invocation, now_us + wait_us);
         self.live[place] = invocation;
         finished.next_provider = self.provider(modality, invocation.candidate);
         finished.next = Some(self.attempt(now_us, &invocation, wait_us));
@@ -365,7 +450,9 @@ impl Invocations {
 
     fn circuit(&mut self, invocation: &Invocation) -> Option<&mut Circuit> {
         let candidates = &mut self.candidates[invocation.modality as usize];
-        candidates.get_mut(usize::from(invocation.candidate)).map(|candidate| &mut candidate.circuit)
+        let lesser = self.lesser[invocation.modality as usize].as_mut();
+        let candidate = candidates.get_mut(usize::from(invocation.candidate)).or(lesser);
+        candidate.map(|candidate| &mut candidate.circuit)
     }
 
     /// Whether a cancel of `token` would reach a running invocation.

@@ -31,6 +31,7 @@ pub const LONGEST_WAIT_MS: u64 = 2000;
 
 /// Bounds and allowed actions, frozen with the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // one for each adaptive action of the contract
 pub struct InvocationPolicy {
     /// Whether the same provider may be tried again.
     pub retry: bool,
@@ -38,6 +39,8 @@ pub struct InvocationPolicy {
     pub provider_switch: bool,
     /// Whether the next provider may serve as a fallback.
     pub fallback: bool,
+    /// Whether a node may go on in its lesser form.
+    pub degrade: bool,
     /// Attempts at one provider, 1 to [`MAX_ATTEMPTS`].
     pub max_attempts: u8,
     /// Providers of one modality, 1 to [`MAX_CANDIDATES`].
@@ -54,6 +57,7 @@ impl Default for InvocationPolicy {
             retry: true,
             provider_switch: true,
             fallback: true,
+            degrade: false,
             max_attempts: MAX_ATTEMPTS,
             max_candidates: MAX_CANDIDATES,
             attempt_ms: 1500,
@@ -63,13 +67,14 @@ impl Default for InvocationPolicy {
 }
 
 impl InvocationPolicy {
-    /// Keeps what concerns providers; `degrade` concerns nodes and is passed over.
+    /// Keeps what is allowed; `degrade` concerns nodes, and what follows an attempt passes it over.
     #[must_use]
     pub fn allowing(self, actions: &[AdaptiveAction]) -> Self {
         Self {
             retry: actions.contains(&AdaptiveAction::Retry),
             provider_switch: actions.contains(&AdaptiveAction::ProviderSwitch),
             fallback: actions.contains(&AdaptiveAction::Fallback),
+            degrade: actions.contains(&AdaptiveAction::Degrade),
             ..self
         }
     }
@@ -80,11 +85,12 @@ impl InvocationPolicy {
         self.provider_switch || self.fallback
     }
 
-    /// The budget of each attempt until something of it is handed on.
+    /// The budget of each attempt until something of it is handed on; `degrade` where its node has a
+    /// lesser form.
     #[must_use]
-    pub fn node_budget(&self) -> Option<BudgetPolicy> {
+    pub fn node_budget(&self, degrade: bool) -> Option<BudgetPolicy> {
         let limited = (self.warn_ms > 0).then(|| {
-            BudgetPolicy::new(self.warn_ms.min(self.attempt_ms), self.attempt_ms, false, self.moves_on())
+            BudgetPolicy::new(self.warn_ms.min(self.attempt_ms), self.attempt_ms, degrade, self.moves_on())
         });
         limited?.ok()
     }

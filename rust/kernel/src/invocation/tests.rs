@@ -33,14 +33,14 @@ fn a_failure_is_retried_then_switched_and_attempts_start_over() {
     let first = begin(&mut invocations, 1000);
     assert_eq!((first.candidate, first.attempt, first.limit_us), (0, 1, Some(1_500_000)));
     let failed = Ending::of_http(500, None);
-    let one = invocations.finish(2000, 1, failed, 0).expect("live");
+    let one = invocations.finish(2000, 1, failed, 0, false).expect("live");
     assert_eq!((one.decision, one.circuit), (RetryDecision::Retry, None));
     assert_eq!(one.next.map(|next| (next.candidate, next.attempt, next.wait_us)), Some((0, 2, 100_000)));
-    let two = invocations.finish(200_000, 1, failed, 0).expect("live");
+    let two = invocations.finish(200_000, 1, failed, 0, false).expect("live");
     assert_eq!((two.decision, two.circuit), (RetryDecision::ProviderSwitch, Some(circuit::State::Open)));
     let next = two.next.expect("another");
     assert_eq!((next.candidate, next.attempt, next.limit_us), (1, 1, None));
-    let three = invocations.finish(300_000, 1, Ending::SUCCESS, 0).expect("live");
+    let three = invocations.finish(300_000, 1, Ending::SUCCESS, 0, false).expect("live");
     assert_eq!((three.decision, three.total_us, three.attempt_us), (RetryDecision::None, 299_000, 100_000));
     assert_eq!(invocations.live(), 0);
     // The first provider rests, so the next invocation does not call it.
@@ -51,7 +51,7 @@ fn a_failure_is_retried_then_switched_and_attempts_start_over() {
 fn g_06_total_latency_runs_from_the_first_start_to_the_last_end() {
     let mut invocations = invocations(1, InvocationPolicy::default());
     begin(&mut invocations, 5000);
-    let finished = invocations.finish(305_000, 1, Ending::SUCCESS, 100_000).expect("live");
+    let finished = invocations.finish(305_000, 1, Ending::SUCCESS, 100_000, false).expect("live");
     assert_eq!((finished.attempt_us, finished.total_us), (200_000, 200_000));
 }
 
@@ -60,7 +60,7 @@ fn g_17_the_bound_on_candidates_holds_with_a_preferred_one() {
     let policy = InvocationPolicy { max_candidates: 1, max_attempts: 1, ..InvocationPolicy::default() };
     let mut invocations = invocations(3, policy);
     assert_eq!(begin(&mut invocations, 0).limit_us, None);
-    let finished = invocations.finish(1, 1, Ending::of_http(500, None), 0).expect("live");
+    let finished = invocations.finish(1, 1, Ending::of_http(500, None), 0, false).expect("live");
     assert_eq!(finished.decision, RetryDecision::None);
 }
 
@@ -69,7 +69,7 @@ fn what_was_handed_on_is_not_said_again() {
     let mut invocations = invocations(2, InvocationPolicy::default());
     begin(&mut invocations, 0);
     assert!(invocations.deliver(1));
-    let finished = invocations.finish(1, 1, Ending::of_http(500, None), 0).expect("live");
+    let finished = invocations.finish(1, 1, Ending::of_http(500, None), 0, false).expect("live");
     assert_eq!((finished.decision, finished.next), (RetryDecision::None, None));
 }
 
@@ -82,10 +82,10 @@ fn a_cancelled_invocation_drops_and_counts_what_comes_late() {
     invocations.cancel(|_, turn, _| turn == 1, |number, turn| told.push((number, turn)));
     assert_eq!(told, [(1, 1)]);
     assert!(!invocations.deliver(1) && !invocations.deliver(1) && !invocations.deliver(9));
-    let finished = invocations.finish(1, 1, Ending::SUCCESS, 0).expect("live");
+    let finished = invocations.finish(1, 1, Ending::SUCCESS, 0, false).expect("live");
     assert_eq!((finished.cancelled, finished.dropped), (true, 2));
     assert_eq!(finished.ending.class, ProviderOutcome::Cancelled);
-    assert_eq!(invocations.finish(2, 1, Ending::SUCCESS, 0), None);
+    assert_eq!(invocations.finish(2, 1, Ending::SUCCESS, 0, false), None);
 }
 
 #[test]
@@ -94,9 +94,9 @@ fn with_every_circuit_open_the_one_due_first_is_tried() {
     let mut invocations = invocations(2, policy);
     for now_us in [0, 10, 20] {
         let attempt = begin(&mut invocations, now_us);
-        let failed = invocations.finish(now_us, attempt.invocation, Ending::of_http(500, None), 0);
+        let failed = invocations.finish(now_us, attempt.invocation, Ending::of_http(500, None), 0, false);
         if failed.is_some_and(|failed| failed.next.is_some()) {
-            invocations.finish(now_us + 5, attempt.invocation, Ending::of_http(500, None), 0);
+            invocations.finish(now_us + 5, attempt.invocation, Ending::of_http(500, None), 0, false);
         }
     }
     let (attempt, circuit) = invocations.begin(30, 1, Modality::Llm).expect("tried all the same");
@@ -136,7 +136,7 @@ proptest! {
             seen.push((attempt.candidate, attempt.attempt));
             prop_assert!(attempt.attempt <= attempts && attempt.candidate < most);
             prop_assert!(calls <= u32::from(attempts) * u32::from(most));
-            let finished = invocations.finish(now_us, attempt.invocation, ending, idle_us).expect("live");
+            let finished = invocations.finish(now_us, attempt.invocation, ending, idle_us, false).expect("live");
             prop_assert!(finished.total_us >= finished.attempt_us);
             prop_assert_eq!(finished.next.is_some(), finished.decision != RetryDecision::None);
             running = finished.next;
@@ -147,5 +147,79 @@ proptest! {
                 calls = 0;
             }
         }
+    }
+}
+
+fn degrading() -> InvocationPolicy {
+    InvocationPolicy { degrade: true, warn_ms: 1200, ..InvocationPolicy::default() }
+}
+
+#[test]
+fn a_lesser_form_serves_the_rest_of_its_turn_and_is_no_candidate_otherwise() {
+    let mut invocations = invocations(2, degrading());
+    invocations.lesser(Modality::Llm, Label::Foreign(9));
+    let slow = Ending::of_http(504, None);
+    let first = begin(&mut invocations, 0);
+    let finished = invocations.finish(1_500_000, first.invocation, slow, 0, false).expect("live");
+    // Degrading wins over the other candidate once the budget is used up.
+    assert_eq!((finished.degraded, finished.budget_spent), (true, true));
+    assert_eq!((finished.decision, finished.next), (RetryDecision::None, None));
+    assert!(invocations.degraded(first.invocation) && !invocations.degraded(0));
+    let lesser = begin(&mut invocations, 1_500_000);
+    assert_eq!((lesser.candidate, lesser.limit_us), (2, None));
+    assert_eq!(invocations.provider(Modality::Llm, 2), Label::Foreign(9));
+    // The lesser form is followed by nothing but itself.
+    let retried = invocations.finish(1_600_000, lesser.invocation, Ending::of_http(500, None), 0, false);
+    let retried = retried.expect("live");
+    assert_eq!((retried.decision, retried.next_provider), (RetryDecision::Retry, Label::Foreign(9)));
+    let gone = invocations.finish(1_700_000, lesser.invocation, Ending::of_http(500, None), 0, false);
+    assert!(gone.is_some_and(|gone| gone.next.is_none() && !gone.degraded));
+    let next_turn = invocations.begin(2_000_000, 2, Modality::Llm).expect("a provider").0;
+    assert_eq!(next_turn.candidate, 0);
+}
+
+#[test]
+fn before_its_budget_is_used_up_a_failure_goes_to_the_other_candidates_first() {
+    let mut invocations = invocations(2, degrading());
+    invocations.lesser(Modality::Llm, Label::Foreign(9));
+    let refused = Ending::of_http(401, None);
+    begin(&mut invocations, 0);
+    let one = invocations.finish(10, 1, refused, 0, false).expect("live");
+    assert_eq!((one.decision, one.degraded), (RetryDecision::ProviderSwitch, false));
+    let two = invocations.finish(20, 1, refused, 0, false).expect("live");
+    assert_eq!((two.decision, two.degraded, two.budget_spent), (RetryDecision::None, true, false));
+}
+
+#[test]
+fn nothing_is_degraded_that_was_heard_cancelled_or_is_not_allowed() {
+    let refused = Ending::of_http(401, None);
+    for (degrade, heard, cancelled) in [(false, false, false), (true, true, false), (true, false, true)] {
+        let mut invocations = invocations(1, InvocationPolicy { degrade, ..degrading() });
+        invocations.lesser(Modality::Llm, Label::Foreign(9));
+        begin(&mut invocations, 0);
+        if heard {
+            invocations.deliver(1);
+        }
+        if cancelled {
+            invocations.cancel(|_, _, _| true, |_, _| {});
+        }
+        let finished = invocations.finish(2_000_000, 1, refused, 0, false).expect("live");
+        assert!(!finished.degraded && !invocations.degraded(1));
+    }
+}
+
+#[test]
+fn recognition_degrades_to_what_was_heard_in_part_and_listening_is_not_charged() {
+    for (in_part, expected) in [(true, true), (false, false)] {
+        let mut invocations = invocations(1, degrading());
+        invocations.candidates(Modality::Stt, &[Label::Foreign(5)]);
+        invocations.begin(0, 0, Modality::Stt).expect("a provider");
+        invocations.charge(0, Modality::Stt, false);
+        assert_eq!(invocations.budget_due_us(), None);
+        invocations.charge(9_000_000, Modality::Stt, true);
+        assert_eq!(invocations.budget_due_us(), Some(10_200_000));
+        let slow = Ending::new(ProviderOutcome::Timeout, None, false, None);
+        let finished = invocations.finish(10_500_000, 1, slow, 0, in_part).expect("live");
+        assert_eq!((finished.degraded, finished.budget_spent), (expected, true));
     }
 }

@@ -8,6 +8,8 @@ use crate::input::{Modality, ProviderOutcome};
 use crate::invocation::outcome::Ending;
 use crate::invocation::policy::{InvocationPolicy, RetryDecision};
 use crate::invocation::{circuit, Attempt, BudgetDue, Finished, MAX_LIVE};
+use crate::policy::LateAction;
+use crate::prelude::Answer;
 use crate::reason::{Label, Reason};
 use crate::session::SessionKernel;
 use crate::signal::{Emitter, Signal};
@@ -25,6 +27,21 @@ impl SessionKernel {
         }
     }
 
+    /// Names the lesser form of a modality, which serves the rest of a turn that was degraded.
+    ///
+    /// Its index among the candidates is the one after the last of them.
+    pub fn use_lesser(&mut self, modality: Modality, provider: &str) {
+        let label = self.interner.label(provider);
+        self.invocations.lesser(modality, label);
+    }
+
+    /// Whether this invocation ended so that its node goes on in a lesser form: recognition with what it
+    /// heard in part, speech with a new invocation.
+    #[must_use]
+    pub const fn degraded(&self, invocation: u32) -> bool {
+        self.invocations.degraded(invocation)
+    }
+
     /// Begins a provider invocation for the open turn, or for the session with turn 0.
     ///
     /// # Errors
@@ -40,6 +57,7 @@ impl SessionKernel {
             return Err(Reason::ExecutionPlanDenied);
         }
         let (attempt, circuit) = self.invocations.begin(self.now_us, turn, modality)?;
+        self.charge_recognition();
         self.circuit_event(turn, attempt.invocation, circuit);
         Ok(attempt)
     }
@@ -71,7 +89,9 @@ impl SessionKernel {
         while let Some(due) = self.invocations.take_budget_due(self.now_us) {
             self.tell_budget(&due);
         }
-        let finished = self.invocations.finish(self.now_us, invocation, ending, idle_us)?;
+        let in_part = self.prelude.heard_in_part();
+        let finished = self.invocations.finish(self.now_us, invocation, ending, idle_us, in_part)?;
+        self.charge_recognition();
         let turn = finished.turn;
         let reason = finished.ending.reason.map_or(Label::Empty, Label::Known);
         let record = AttemptRecord {
@@ -100,6 +120,11 @@ impl SessionKernel {
             }
         }
         self.circuit_event(turn, invocation, finished.next_circuit);
+        if finished.degraded {
+            let spent = finished.budget_spent;
+            let why = if spent { Reason::BudgetExhausted } else { Reason::NodeTimeoutOrFailure };
+            self.signal_invocation(turn, invocation, Signal::Degrade, Emitter::Rk17, Label::Known(why));
+        }
         if finished.next.is_none() {
             self.conclude(invocation, &finished);
         }
@@ -133,10 +158,23 @@ impl SessionKernel {
         }
     }
 
-    /// A fallback is told when it is taken: the attempt may still hand something on.
+    /// Recognition has a budget for its answer, and none for listening.
+    pub(super) fn charge_recognition(&mut self) {
+        let charged = self.prelude.answer() == Answer::Awaited;
+        self.invocations.charge(self.now_us, Modality::Stt, charged);
+    }
+
+    /// Ends recognition whose words would come too late to count.
+    pub(super) fn stop_recognition(&mut self) {
+        if self.policy.late_event == LateAction::Drop {
+            self.stop_invocations(CancelToken::Node(0, Modality::Stt));
+        }
+    }
+
+    /// A way out is told when it is taken: the attempt may still hand something on.
     fn tell_budget(&mut self, due: &BudgetDue) {
         for (signal, reason) in due.told.into_iter().flatten() {
-            if signal != Signal::Fallback {
+            if !matches!(signal, Signal::Degrade | Signal::Fallback) {
                 let reason = Label::Known(reason);
                 self.signal_invocation(due.turn, due.invocation, signal, Emitter::Rk17, reason);
             }
@@ -176,6 +214,8 @@ impl SessionKernel {
         let token = match (scope, modality) {
             (CancelScope::Session, _) => CancelToken::Session,
             (CancelScope::Turn, _) => CancelToken::Turn(target),
+            // What the caller says is heard for the session, whichever turn is open.
+            (CancelScope::Node, Some(Modality::Stt)) => CancelToken::Node(0, Modality::Stt),
             (CancelScope::Node, Some(modality)) => CancelToken::Node(open, modality),
             (CancelScope::Node, None) => return self.ignore_cancel(),
             (CancelScope::ProviderInvocation, _) => CancelToken::ProviderInvocation(target),

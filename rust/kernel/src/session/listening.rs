@@ -30,6 +30,7 @@ impl SessionKernel {
                     let utterance = self.prelude.utterance();
                     self.utterance_marker(Marker::UtteranceContinued);
                     self.effects.push(Effect::ContinueUtterance { utterance });
+                    self.charge_recognition();
                 }
             }
         }
@@ -111,6 +112,7 @@ impl SessionKernel {
 
     fn probe(&mut self) {
         let utterance = self.prelude.probe();
+        self.charge_recognition();
         self.utterance_marker(Marker::UtteranceProbed);
         self.effects.push(Effect::ProbeUtterance { utterance });
     }
@@ -128,6 +130,7 @@ impl SessionKernel {
         let marker = if used { Marker::UtteranceEnded } else { Marker::UtteranceDiscarded };
         self.utterance_marker(marker);
         self.effects.push(Effect::EndUtterance { utterance: ended.utterance, used });
+        self.stop_recognition();
         self.unanswered = (!used).then_some((ended.utterance, self.now_us));
         if used {
             self.propose(Intent::Utterance, ended.utterance);
