@@ -71,6 +71,8 @@ pub(crate) struct Agent {
     /// Whether the server has its identity in the room.
     pub(crate) in_room: bool,
     pub(crate) open: Option<u32>,
+    /// Epoch under which the latest turn was opened.
+    pub(crate) open_epoch: u64,
     pub(crate) held: bool,
     pub(crate) hold_saw_cough: bool,
     pub(crate) hold_saw_reconnect: bool,
@@ -124,6 +126,7 @@ impl Agent {
             failing_since_us: None,
             in_room: false,
             open: None,
+            open_epoch: 0,
             held: false,
             hold_saw_cough: false,
             hold_saw_reconnect: false,

@@ -128,7 +128,11 @@ impl Node {
     fn lease(&mut self, epoch: u64) -> Result<(), String> {
         let deadline_us = self.now_us + TTL_US;
         let newest = epoch >= self.epoch && epoch >= self.kernel.view();
+        let (open, rotates) = (self.monitor.open, newest && epoch > self.epoch);
         self.step(Event::Lease { epoch, deadline_us })?;
+        ensure(open == 0 || !rotates || self.monitor.open != open, || {
+            format!("turn {open} goes on under epoch {epoch}")
+        })?;
         if !self.kernel.drained() && newest {
             (self.epoch, self.deadline_us) = (epoch, deadline_us);
         }

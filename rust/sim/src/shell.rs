@@ -42,6 +42,11 @@ impl World {
             self.never(format!("agent {agent} has turn {kept} open and was told of {told}"));
             return;
         }
+        if told != 0 && kernel.epoch() != share.open_epoch {
+            let (was, now) = (share.open_epoch, kernel.epoch());
+            self.never(format!("agent {agent}: turn {told} of epoch {was} goes on under epoch {now}"));
+            return;
+        }
         if now_us >= share.deadline_us && !kernel.drained() {
             self.never(format!("agent {agent} stepped past its deadline and still holds authority"));
             return;
@@ -140,6 +145,7 @@ impl World {
         let attempt = share.kernel.as_mut().map(|kernel| kernel.invoke(local_us, turn, Modality::Llm));
         let invocation = attempt.and_then(Result::ok).map_or(0, |attempt| attempt.invocation);
         share.open = Some(turn);
+        share.open_epoch = epoch;
         share.held = false;
         share.voice = Some(Voice {
             turn,
