@@ -14,6 +14,13 @@ VERSION: Final[str]
 BUILD_PROFILE: Final[str]
 """``release`` or ``debug``; a debug build refuses to be benchmarked."""
 
+MERGE_RULE_ID: Final[str]
+MERGE_RULE_VERSION: Final[str]
+"""The one rule by which events of several edges are put in order: lane, then ``ORDERING_MARKERS``."""
+
+ORDERING_MARKERS: Final[list[str]]
+"""``runtime_sequence`` and ``event_id``."""
+
 def reason_codes() -> list[tuple[str, str, str]]:
     """Return the one table of reason codes as ``(code, area, meaning)`` rows."""
 
@@ -487,6 +494,11 @@ class SessionKernel:
 
         Returns their fields, as ``EdgeBuffer.poll_signals`` does.
         """
+    def lane_decisions(self, now_us: int, router: LaneRouter[Any]) -> list[dict[str, Any]]:
+        """Record what the lanes of ``router`` decided since the last call, control's first.
+
+        Returns their fields, as ``EdgeBuffer.poll_signals`` does.
+        """
     def cancel_within(self, now_us: int, scope: str, target: int) -> Sequence[Effect]:
         """Cancel a ``session``, ``turn``, ``node`` or ``provider_invocation``.
 
@@ -498,6 +510,11 @@ class SessionKernel:
         """Take one step of a migration.
 
         ``step`` is ``rotated``, ``started``, ``reattached``, ``finished`` or ``handed_off``.
+        """
+    def reattach(self, now_us: int, turns: int, messages: int) -> bool:
+        """Take over what survived of an earlier placement, before the first turn; false when refused.
+
+        Turns are counted on from ``turns``; ``messages`` is how much of the conversation came along.
         """
     def arrive(self, now_us: int, event_id: str, size: int, carrier_epoch: int | None = None) -> str:
         """Let an event from outside come in.
@@ -795,10 +812,25 @@ class LaneRouter(Generic[_T]):
         data_strategy: str = "drop",
         telemetry_strategy: str = "sample",
     ) -> LaneRouter[_T]: ...
+    @staticmethod
+    def over(
+        edge: EdgeBuffer[_T],
+        *,
+        control: tuple[int, int, int] = ...,
+        telemetry: tuple[int, int, int] = ...,
+        telemetry_strategy: str = "sample",
+    ) -> LaneRouter[_T]:
+        """Three empty lanes: data has the settings of an edge of the plan, the router its name."""
+    def admit_by(self, admission: Admission, key: str) -> None:
+        """Let every item pass the quotas of ``admission``; see ``EdgeBuffer.admit_by``."""
+    def leave_admission(self) -> None:
+        """Give back every place and ask for none any more."""
     def put(self, lane: str, item: _T, turn: int, duration_us: int, size: int, now_us: int = 0) -> bool:
         """Enqueue on ``ControlLane``, ``DataLane`` or ``TelemetryLane``; false when refused or shed."""
     def get(self, now_us: int = 0) -> tuple[str, _T] | None:
         """Dequeue the oldest item of the first lane that holds one, with its lane; or none."""
+    def overtake(self, turn: int, now_us: int) -> int:
+        """Shed the telemetry of ``turn`` and of earlier turns; returns how many items."""
     def fence(self, turn: int) -> int:
         """Remove every data item of ``turn`` and of earlier turns; returns how many."""
     def poll_signals(self) -> list[dict[str, Any]]:
@@ -807,6 +839,48 @@ class LaneRouter(Generic[_T]):
         """Items waiting on a lane."""
     def shed(self, lane: str) -> int:
         """Items shed on a lane since the start."""
+    @property
+    def router_id(self) -> str:
+        """Name of the router."""
+    def __len__(self) -> int: ...
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
+
+@final
+class SessionState(Generic[_T]):
+    """The state of one session by class; the class says how long it lives.
+
+    ``turn_ephemeral`` ends with its turn, ``session_hot`` with the stint; ``session_durable`` and
+    ``control_plane_configuration`` survive a failover, ``provider_health`` as a snapshot.
+
+    Args:
+        max_entries: most keys of all classes together.
+    """
+
+    def __new__(cls, max_entries: int = 64) -> SessionState[_T]: ...
+    def begin_turn(self, turn: int) -> None:
+        """A turn opens: nothing of an earlier one is left."""
+    def end_turn(self) -> None:
+        """The turn is closed: its state is gone."""
+    def end_stint(self) -> None:
+        """The stint is over: what is left is what another placement may start with."""
+    def get(self, scope: str, state_class: str, key: str) -> _T | None:
+        """Read for a node of ``scope``, ``session`` or ``turn``; none when it may not or nothing is there.
+
+        Raises:
+            ValueError: scope or class is unknown.
+        """
+    def put(self, scope: str, state_class: str, key: str, value: _T) -> None:
+        """Write for a node of ``scope``.
+
+        Raises:
+            ValueError: the scope may not write the class, no turn is open, or there is no room.
+        """
+    def attach(self, state_class: str, key: str, value: _T) -> None:
+        """Take what the control plane published, or what an external store kept.
+
+        Raises:
+            ValueError: the class is unknown, or there is no room.
+        """
     def __len__(self) -> int: ...
     def __class_getitem__(cls, key: object) -> GenericAlias: ...
 

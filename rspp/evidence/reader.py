@@ -141,6 +141,12 @@ class Stint:
         """Why records are missing from some place on; empty when none are."""
         return next((missing for *_, content in self._content() if (missing := _missing(content))), "")
 
+    def shell_records(self) -> Iterator[dict[str, Any]]:
+        """Yield what the shell recorded, flush by flush, the kernel's records left out."""
+        for *_, content in self._content():
+            if not isinstance(content, str):
+                yield from content[1]
+
     def kernel_blocks(self) -> Iterator[KernelBlock]:
         """Yield what the kernel recorded, block by block."""
         missing = ""

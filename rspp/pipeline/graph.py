@@ -8,12 +8,12 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from rspp._kernel import MERGE_RULE_ID, MERGE_RULE_VERSION
 from rspp.contracts.plan_document import EdgeBufferPolicy  # noqa: TC001 - msgspec reads the annotations
 from rspp.pipeline.base import FlowMode, Strict
 from rspp.pipeline.graph_section import NodeType  # noqa: TC001 - msgspec reads the annotations
 
 GRAPH_SCHEMA: Literal["graph/v1"] = "graph/v1"
-MERGE_RULE_ID, MERGE_RULE_VERSION = "default-merge-rule", "v1.0.0"
 
 
 class MergeRule(Strict, frozen=True, kw_only=True):

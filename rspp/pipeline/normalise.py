@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
+from rspp._kernel import MERGE_RULE_ID, MERGE_RULE_VERSION, ORDERING_MARKERS
 from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline.base import ADAPTIVE_ACTIONS
 from rspp.pipeline.compiler import Compilation, compile_graph
-from rspp.pipeline.graph import MERGE_RULE_ID, MERGE_RULE_VERSION
 from rspp.pipeline.profile import SIMPLE, SIMPLE_NAME, ExecutionProfile, RecordingLevel
 from rspp.pipeline.spec import (
     BudgetSection,
@@ -196,7 +196,7 @@ def plan_policy(spec: PipelineSpec) -> dict[str, Any]:
             "edge_budget_ms_default": profile.budgets.edge_ms,
         },
         "determinism": {
-            "ordering_markers": ["runtime_sequence", "event_id"],
+            "ordering_markers": list(ORDERING_MARKERS),
             "merge_rule_id": MERGE_RULE_ID,
             "merge_rule_version": MERGE_RULE_VERSION,
             "nondeterministic_inputs": _external_inputs(spec),

@@ -91,6 +91,11 @@ def _arrival(kernel: _kernel.SessionKernel, record: Record) -> Effects:
     return ()
 
 
+def _reattach(kernel: _kernel.SessionKernel, record: Record) -> Effects:
+    kernel.reattach(record["at_us"], record["turns"], record["messages"])
+    return ()
+
+
 def _admission(kernel: _kernel.SessionKernel, record: Record) -> Effects:
     said = ("point", "outcome", "reason", "snapshot", "fairness_key", "in_use", "places", "key_in_use")
     kernel.admission(record["at_us"], **{name: record[name] for name in (*said, "key_share", "claim_us")})
@@ -112,6 +117,7 @@ ENVIRONMENT: dict[str, Callable[[_kernel.SessionKernel, Record], Effects]] = {
     "migration": lambda kernel, record: kernel.migration(record["at_us"], record["step"], record["epoch"]),
     "ingress": _ingress,
     "admission": _admission,
+    "reattach": _reattach,
     "arrival": _arrival,
 }
 """Inputs that come from the world: they do not depend on what the kernel decided before."""

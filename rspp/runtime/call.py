@@ -14,6 +14,7 @@ import structlog
 
 from rspp.authority.store import TTL_MS, Lease, LeaseHeld
 from rspp.contracts.errors import AuthorityError, TransportError
+from rspp.evidence.conversation import earlier_conversation
 from rspp.evidence.levels import RecordingLevel
 from rspp.pipeline.normalise import recording_level
 from rspp.runtime.environment import DEFAULT_TENANT
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from rspp._kernel import Admission
     from rspp.authority.store import LeaseStore
+    from rspp.contracts.conversation import Conversation
     from rspp.contracts.ports import Clock, Offloader
     from rspp.evidence.levels import RecordingOverride
     from rspp.evidence.writer import EvidenceWriter, SessionRecorder
@@ -177,6 +179,7 @@ async def hold_call(
             recorder=recorder,
             recording_level=RecordingLevel.of(spec, wall_ms=clock.wall_clock_ms(), override=plan.recording),
             resumed=resumed,
+            earlier=_earlier(evidence, plan, lease) if resumed else None,
             admission=admission,
             tenant=plan.tenant,
             work=work,
@@ -201,6 +204,16 @@ async def hold_call(
             reason=reason,
         )
     return reason
+
+
+def _earlier(
+    evidence: EvidenceWriter | None, plan: CallPlan, lease: Lease
+) -> Callable[[], Conversation] | None:
+    """How to read what was said before the lease; without recordings there is nothing."""
+    if evidence is None:
+        return None
+    root, tenant = evidence.root, evidence.tenant
+    return lambda: earlier_conversation(root, tenant, plan.session_id, lease.epoch)
 
 
 def _losses_of(kept: SessionRecorder | None) -> Callable[[], int] | None:

@@ -20,7 +20,7 @@ from rspp.session.capture import PayloadCapture
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rspp._kernel import EdgeBuffer, SessionKernel
+    from rspp._kernel import EdgeBuffer, LaneRouter, SessionKernel
     from rspp.contracts.envelope import PayloadClass
     from rspp.contracts.ports import Clock
     from rspp.evidence.levels import RecordingLevel
@@ -38,6 +38,8 @@ EVIDENCE_CAPACITY = 4096
 DRAIN_LIMIT = 2 * EVIDENCE_CAPACITY
 """More than Stage A holds, so that one flush takes all there is and its records can be put in order."""
 PRESSURE_INTERVAL_US = 1_000_000
+LANE_OF = {"recording_level": "ControlLane", "transcript": "DataLane"}
+"""Lanes of what the shell records between two fetches; what is measured is telemetry."""
 
 
 class Recorder(Protocol):
@@ -90,7 +92,7 @@ class SessionRecording:
         kernel: the session's kernel.
         clock: the kernel's time.
         speech: the edge between voice and room, whose depth is measured.
-        presenter: the edge of what front ends are shown.
+        presenter: the lanes of what front ends are shown.
         settings: keyword arguments that the kernel was made with: policy, plan and providers.
         recorder: takes the evidence; none discards it.
         level: recording level of the call.
@@ -105,7 +107,7 @@ class SessionRecording:
         kernel: SessionKernel,
         clock: Clock,
         speech: EdgeBuffer[Any],
-        presenter: EdgeBuffer[Any],
+        presenter: LaneRouter[Any],
         settings: dict[str, Any],
         recorder: Recorder | None,
         level: RecordingLevel,
@@ -123,7 +125,7 @@ class SessionRecording:
         self._work = work
         self.capture = PayloadCapture(level, recorder) if recorder is not None else None
         """Takes what was said and heard; none when nothing is recorded."""
-        self._shell_records: list[bytes] = []
+        self._shell: LaneRouter[bytes] = _kernel.LaneRouter(router_id="shell->recorder")
         self._durable = False
         self._closed = asyncio.Event()
         self._pressure: dict[str, Any] = {}
@@ -213,7 +215,7 @@ class SessionRecording:
         """Record what the edges decided; of the speech edge also what waits on it, when that changed."""
         now = self._clock.now_us()
         self.edges_decided()
-        self._kernel.edge_decisions(now, self._presenter)
+        self._kernel.lane_decisions(now, self._presenter)
         pressure = pressure_of(self._speech, self._decided)
         self._decided = []
         if pressure != self._pressure:
@@ -226,6 +228,8 @@ class SessionRecording:
             self._record(kind="pool", turn=turn, node=node, **msgspec.to_builtins(use))
 
     def _drain(self) -> None:
+        # What the lanes shed is on record before what they kept is handed over.
+        self._kernel.lane_decisions(self._clock.now_us(), self._shell)
         blocks = list(iter(lambda: self._kernel.drain_records(DRAIN_LIMIT), b""))
         if self._recorder is not None and self.capture is not None:
             self.capture.flush()
@@ -233,9 +237,12 @@ class SessionRecording:
             for block in blocks[:-1]:
                 self._recorder.write(block, [])
             last = blocks[-1] if blocks else b""
-            self._recorder.write(last, self._shell_records, durable=self._durable)
+            self._recorder.write(last, self._shell_records(), durable=self._durable)
             self._durable = False
-        self._shell_records = []
+
+    def _shell_records(self) -> list[bytes]:
+        now = self._clock.now_us()
+        return [record for _, record in iter(lambda: self._shell.get(now), None)]
 
     def _lower(self) -> None:
         """Go down a level when it is time, and say so."""
@@ -249,6 +256,8 @@ class SessionRecording:
             )
 
     def _record(self, **fields: object) -> None:
-        if self._recorder is not None:
-            fields["at_us"] = self._clock.now_us()
-            self._shell_records.append(msgspec.json.encode(fields))
+        if self._recorder is None:
+            return
+        now = self._clock.now_us()
+        record = msgspec.json.encode({**fields, "at_us": now})
+        self._shell.put(LANE_OF.get(str(fields["kind"]), "TelemetryLane"), record, 0, 0, len(record), now)

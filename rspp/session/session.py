@@ -8,7 +8,6 @@ tasks, and none of them is made per frame.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,18 +16,9 @@ import structlog
 from rspp import _kernel
 from rspp._kernel import Admission, Effect, SessionKernel
 from rspp.authority.watcher import LeaseWatcher
+from rspp.contracts.conversation import Conversation
 from rspp.contracts.errors import ProviderError
-from rspp.contracts.media import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Pcm, SpeechChunk
-from rspp.contracts.ports import (
-    Clock,
-    ConnectionState,
-    Hypothesis,
-    Message,
-    Offloader,
-    Responder,
-    Synthesizer,
-    Transport,
-)
+from rspp.contracts.media import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Pcm
 from rspp.evidence.levels import RecordingLevel
 from rspp.nodes.edge import edge_buffer
 from rspp.nodes.invocation import Call, Candidates, Invocation
@@ -42,12 +32,22 @@ from rspp.pipeline.quotas import admission_of
 from rspp.providers.registry import embedded_voice
 from rspp.session.presenter import Presenter
 from rspp.session.recording import EVIDENCE_CAPACITY, SessionRecording
-from rspp.session.spoken import SpokenTurn
+from rspp.session.state import NOTHING_HEARD, Kept, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from rspp.authority.store import Lease, LeaseStore
+    from rspp.contracts.ports import (
+        Clock,
+        ConnectionState,
+        Hypothesis,
+        Message,
+        Offloader,
+        Responder,
+        Synthesizer,
+        Transport,
+    )
     from rspp.pipeline.spec import PipelineSpec
     from rspp.providers.registry import Providers
     from rspp.session.pool import SessionWork
@@ -59,8 +59,9 @@ LEAD_IN_SAMPLES = INPUT_RATE_HZ * 3 // 10
 """Audio before the onset that the recogniser gets too: 300 ms, because a soft first sound lies below
 the detector's threshold."""
 
-MAX_HISTORY = 200
-"""Messages kept; older ones are left out of the history given to the responder."""
+REATTACH_SECONDS = 1.0
+"""Longest wait, once the room was joined, for what was said before a takeover: the caller hears nothing
+meanwhile, and a conversation without its history is better than silence."""
 
 DEFAULT_TENANT = "default"
 MAX_EARLY_TEXTS = 8
@@ -72,19 +73,6 @@ NOTICES = {
     "failure_notice": "failure_notice",
     "unrecognised": "unrecognised_notice",
 }
-
-
-@dataclass
-class _Turn:
-    """What the shell keeps of the open turn."""
-
-    number: int
-    intent: str
-    spoken: SpokenTurn
-    opened_us: int
-    task: asyncio.Task[None] | None = None
-    action: str = ""
-    generated_whole: bool = False
 
 
 class Session:
@@ -102,6 +90,8 @@ class Session:
         recorder: takes the evidence; none discards it.
         recording_level: how much of the call is recorded; what the pipeline says when left out.
         resumed: the session takes over a call that another runtime held.
+        earlier: reads what that runtime left of the conversation, off the event loop; none when nothing
+            was kept.
         admission: quotas that the sessions of the runtime share; none gives the session its own.
         tenant: whose share of those quotas counts when the profile says so.
         work: the session's share of the pool that its providers work in; none when they have threads of
@@ -122,6 +112,7 @@ class Session:
         recorder: Recorder | None = None,
         recording_level: RecordingLevel | None = None,
         resumed: bool = False,
+        earlier: Callable[[], Conversation] | None = None,
         admission: Admission | None = None,
         tenant: str = DEFAULT_TENANT,
         work: SessionWork | None = None,
@@ -135,6 +126,8 @@ class Session:
         self._offloader = offloader
         self._work = work
         self._resumed = resumed
+        self._earlier = earlier
+        self._reading: asyncio.Task[Conversation] | None = None
         self._created_us, self._created_wall_ms = clock.now_us(), clock.wall_clock_ms()
         settings: dict[str, Any] = {
             "policy": turn_policy(spec),
@@ -186,7 +179,7 @@ class Session:
             self._edge_decided,
         )
         self._presenter = Presenter(transport, edge_buffer(graph.edge("turn", "presenter")), clock)
-        self._asking = (self.kernel, self._playout.edge, self._presenter.edge)
+        self._asking = (self.kernel, self._playout.edge, self._presenter.router)
         profile = profile_of(spec)
         quotas = admission or admission_of(profile)
         for asking in self._asking:
@@ -195,20 +188,18 @@ class Session:
         self._window_fill = 0
         self._media_sample = 0
         self._recent = np.zeros(LEAD_IN_SAMPLES, dtype=np.int16)
-        self._history: list[Message] = []
+        self._kept = Kept()
         self._texts: dict[int, str] = {}
         self._text_ids: dict[int, str] = {}
         self._next_text = 0
         self._refused_utterance = self._shown_utterance = 0
         self._started = False
-        self._hypothesis = Hypothesis(text="")
         self._recognition_failed = False
         self._speech_ended_us = 0
-        self._turn: _Turn | None = None
-        self._prepared: list[SpeechChunk] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_us: int | None = None
         self._ended = asyncio.Event()
+        self._left = False
         self._draining = False
         self._step_us = self._created_us
         self._recording = SessionRecording(
@@ -217,7 +208,7 @@ class Session:
             kernel=self.kernel,
             clock=clock,
             speech=self._playout.edge,
-            presenter=self._presenter.edge,
+            presenter=self._presenter.router,
             settings=settings,
             recorder=recorder,
             level=recording_level or RecordingLevel.of(spec, wall_ms=self._created_wall_ms),
@@ -246,7 +237,11 @@ class Session:
             ]
             connecting = asyncio.create_task(self._transport.connect(self), name="connect")
             tasks.append(connecting)
+            if self._resumed and self._earlier is not None:
+                self._reading = asyncio.create_task(self._offloader.run(self._earlier), name="reattach")
             await self._until_ended(connecting)
+            if self._reading is not None and not self._ended.is_set():
+                await asyncio.wait({self._reading}, timeout=REATTACH_SECONDS)
             if connecting.done() and not connecting.cancelled():
                 connecting.result()
             if not self._ended.is_set():
@@ -299,7 +294,11 @@ class Session:
             self._timer.cancel()
         if self._turn is not None and self._turn.task is not None:
             tasks.append(self._turn.task)
+        if self._reading is not None:
+            self._reading.cancel()
         self.end("session_closed")
+        if not self._left and tasks:
+            await self._presenter.flush()
         for task in tasks:
             task.cancel()
         await self._transport.close()
@@ -309,6 +308,7 @@ class Session:
         for asking in self._asking:
             asking.leave_admission()
         self._recording.finish()
+        self._kept.end()
 
     # ------------------------------------------------------------------ from the transport
 
@@ -316,7 +316,7 @@ class Session:
         """Caller's audio at 16 kHz."""
         if self._ended.is_set():
             return
-        if self._capture is not None:
+        if self._capture is not None and self._capture.wants_sound:
             turn = self._turn.number if self._turn is not None else 0
             self._capture.caller_sound(turn, self._clock.now_us(), pcm)
         if self._recognition.utterance:
@@ -364,11 +364,28 @@ class Session:
         """Begin the conversation; texts that came before it are answered now."""
         self._started = True
         if self._resumed:
-            # Routing, history and hot state begin anew here: nothing of the old placement is carried over.
+            self._reattach()
             self._migrate("reattached", "finished")
         self._perform(self.kernel.start(self._clock.now_us(), self._resumed))
         for reference in sorted(self._texts):
             self._let_in(reference)
+
+    def _reattach(self) -> None:
+        """Go on from the durable state that the other placement left, as far as it was read in time.
+
+        Routing and hot state begin anew.
+        """
+        earlier = Conversation()
+        if self._reading is not None and self._reading.done() and not self._reading.cancelled():
+            failure = self._reading.exception()
+            if failure is None:
+                earlier = self._reading.result()
+            else:
+                log.warning("the conversation before the takeover cannot be read", error=str(failure))
+        elif self._reading is not None:
+            log.warning("the conversation before the takeover was not read in time")
+        if self.kernel.reattach(self._clock.now_us(), earlier.turns, len(earlier.messages)):
+            self._kept.reattach(earlier)
 
     def on_connection(self, state: ConnectionState, reason: str) -> None:
         """The connection changed."""
@@ -383,7 +400,7 @@ class Session:
 
     def _transcript(self, utterance: int, revision: int, hypothesis: Hypothesis, *, probe: bool) -> None:
         if hypothesis.text or probe:
-            self._hypothesis = hypothesis
+            self._kept.hypothesis = hypothesis
         if self._capture is not None:
             self._capture.text("caller", 0, self._clock.now_us(), hypothesis.text, final=False)
         self._perform(
@@ -442,7 +459,8 @@ class Session:
     def segment_started(self, turn: int, text: str) -> None:
         """A segment of ``turn`` is about to be spoken: front ends see the reply grow."""
         if self._turn is not None and self._turn.number == turn:
-            self._presenter.transcript(f"turn-{turn}", self._turn.spoken.text, caller=False, final=False)
+            text = self._turn.spoken.text
+            self._presenter.transcript(f"turn-{turn}", text, caller=False, final=False, turn=turn)
 
     def provider_finished(self, turn: int, modality: str, outcome: str, call: Call) -> None:
         """A call of ``turn`` ended."""
@@ -472,7 +490,7 @@ class Session:
                 case _kernel.CloseTurn(turn, outcome, reason):
                     self._close_turn(turn, outcome)
                 case _kernel.StartUtterance(utterance, _):
-                    self._hypothesis = Hypothesis(text="")
+                    self._kept.hypothesis = NOTHING_HEARD
                     self._recognition.start(utterance, self._recent)
                 case _kernel.ProbeUtterance(utterance):
                     self._recognition.probe(utterance)
@@ -484,6 +502,7 @@ class Session:
                     self._presenter.agent_state(state)
                 case _kernel.LeaveRoom(reason):
                     self.reason = self.reason or reason
+                    self._left = True
                     self._transport.leave_now()
                     self._ended.set()
                 case _kernel.RefuseIntent():
@@ -512,11 +531,11 @@ class Session:
         log.warning("intent refused", intent=intent, outcome=refused.outcome, reason=refused.reason)
         if intent == "utterance" and reference != self._refused_utterance:
             self._refused_utterance = reference
-            self._remember("user", self._hypothesis.text)
+            self._kept.remember("user", self._kept.hypothesis.text)
         elif intent == "text" and reference in self._texts:
             text = self._texts.pop(reference)
             self._recording.transcript("caller", 0, text)
-            self._remember("user", text)
+            self._kept.remember("user", text)
         told = refused.outcome == "reject" and intent in ("utterance", "text")
         if told and self._spec.failure_notice and not self._ended.is_set():
             # Without a turn nothing may be heard, so front ends are the only ones to be told now.
@@ -526,8 +545,8 @@ class Session:
     def _open_turn(self, opened: _kernel.OpenTurn) -> None:
         now = self._clock.now_us()
         self._recording.latency("turn_open_proposed_to_turn_open", opened.turn, now - self._step_us)
-        turn = _Turn(opened.turn, opened.intent, SpokenTurn(), now)
-        self._turn = turn
+        turn = Reply(number=opened.turn, intent=opened.intent, opened_us=now)
+        self._kept.open_turn(turn)
         synthesizers: Candidates[Synthesizer] = Candidates(
             self._voices, lambda: Invocation(self.kernel, self._clock, turn.number, "tts")
         )
@@ -538,27 +557,27 @@ class Session:
             if opened.reference != self._shown_utterance:
                 self._show_caller(opened.reference, opened.turn)
             if opened.reference != self._refused_utterance:
-                self._remember("user", self._hypothesis.text)
+                self._kept.remember("user", self._kept.hypothesis.text)
             self._recording.latency("end_of_speech_to_turn_open", opened.turn, now - self._speech_ended_us)
         elif opened.intent == "text":
             text = self._texts.pop(opened.reference, "")
             if text:
                 self._recording.transcript("caller", opened.turn, text)
-                self._remember("user", text)
+                self._kept.remember("user", text)
         else:
             notice = opened.intent
             if notice == "unrecognised" and self._recognition_failed:
                 notice = "failure_notice"
             text = getattr(self._spec, NOTICES[notice])
             responders = Candidates((FixedResponder(text),), lambda: Call(self._clock))
-            if notice == "failure_notice" and self._prepared:
-                speech = PreparedSpeech(self._prepared)
+            if notice == "failure_notice" and self._kept.prepared:
+                speech = PreparedSpeech(self._kept.prepared)
                 synthesizers = Candidates((speech,), lambda: Call(self._clock))
         self._playout.begin(opened.turn, opened.epoch)
         turn.task = asyncio.create_task(self._reply(turn, responders, synthesizers), name="reply")
 
     async def _reply(
-        self, turn: _Turn, responders: Candidates[Responder], synthesizers: Candidates[Synthesizer]
+        self, turn: Reply, responders: Candidates[Responder], synthesizers: Candidates[Synthesizer]
     ) -> None:
         def act(action: str) -> None:
             turn.action = action
@@ -566,7 +585,7 @@ class Session:
         try:
             await speak_reply(
                 turn.number,
-                tuple(self._history[-MAX_HISTORY:]),
+                self._kept.history,
                 responders,
                 synthesizers,
                 self._playout,
@@ -583,7 +602,7 @@ class Session:
             log.exception("reply failed", turn=turn.number)
             self._failed(turn, "node_timeout_or_failure")
 
-    def _failed(self, turn: _Turn, reason: str) -> None:
+    def _failed(self, turn: Reply, reason: str) -> None:
         self._perform(self.kernel.generation_failed(self._step_time(), turn.number, reason))
 
     def _step_time(self) -> int:
@@ -610,7 +629,7 @@ class Session:
         turn = self._turn
         if turn is None or turn.number != number:
             return
-        self._turn = None
+        self._kept.close_turn()
         self._recording.turn_closed(number)
         if outcome == "commit":
             self._finish_history(turn, max(0, turn.spoken.generated - self._playout.shed_samples))
@@ -619,7 +638,7 @@ class Session:
         elif self._draining:
             self.end("drained")
 
-    def _played(self, turn: _Turn) -> None:
+    def _played(self, turn: Reply) -> None:
         """The last sample of a committed turn has been played."""
         if self._ended.is_set():
             return
@@ -637,7 +656,7 @@ class Session:
         self._show_caller(utterance, self.kernel.turn if used else 0)
 
     def _show_caller(self, utterance: int, turn: int) -> None:
-        text = self._hypothesis.text
+        text = self._kept.hypothesis.text
         if text:
             self._shown_utterance = utterance
             self._recording.transcript("caller", turn, text)
@@ -645,28 +664,23 @@ class Session:
 
     # ------------------------------------------------------------------ history
 
-    def _remember(self, role: str, text: str) -> None:
-        """Append to the history; words of one party that follow each other become one message."""
-        if not text:
-            return
-        if role == "user" and self._history and self._history[-1].role == "user":
-            text = f"{self._history.pop().text} {text}"
-        self._history.append(Message(role="user" if role == "user" else "assistant", text=text))
-        del self._history[:-MAX_HISTORY]
+    @property
+    def _turn(self) -> Reply | None:
+        return self._kept.reply
 
     @property
     def history(self) -> Sequence[Message]:
         """What was said: the caller's words, and of the agent's those that were heard."""
-        return tuple(self._history)
+        return self._kept.history
 
-    def _finish_history(self, turn: _Turn, samples: int) -> None:
+    def _finish_history(self, turn: Reply, samples: int) -> None:
         text = turn.spoken.heard(samples)
-        self._remember("assistant", text)
+        self._kept.remember("assistant", text)
         spoken = turn.spoken
         self._recording.transcript(
             "agent", turn.number, text, generated=spoken.generated, whole=turn.generated_whole
         )
-        self._presenter.transcript(f"turn-{turn.number}", text, caller=False, final=True)
+        self._presenter.transcript(f"turn-{turn.number}", text, caller=False, final=True, turn=turn.number)
 
     async def _prepare_notice(self) -> None:
         """Speak the failure notice ahead, with the embedded voice when the chosen one fails."""
@@ -674,11 +688,11 @@ class Session:
         if not text:
             return
         try:
-            self._prepared = [chunk async for chunk in self._providers.synthesizer.synthesize(text)]
+            self._kept.prepared = [chunk async for chunk in self._providers.synthesizer.synthesize(text)]
         except ProviderError as error:
             log.warning("the embedded voice will speak failure notices", error=error.message)
             voice = await embedded_voice(self._offloader, self._work.seats if self._work else None)
             try:
-                self._prepared = [chunk async for chunk in voice.synthesize(text)]
+                self._kept.prepared = [chunk async for chunk in voice.synthesize(text)]
             finally:
                 await voice.close()

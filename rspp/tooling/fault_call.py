@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rspp._kernel import Admission
+    from rspp.contracts.conversation import Conversation
     from rspp.contracts.envelope import PayloadClass
     from rspp.contracts.ports import RecognitionStream, Responder
     from rspp.evidence.redaction import Action
@@ -145,6 +146,8 @@ class FaultCall:
         self.hearers: list[FaultRecognition] = []
         self.recorders: Callable[[Lease, bool], Recorder] | None = None
         """Opens a second recorder for the lease and whether the call is resumed; the first is in memory."""
+        self.earlier: Callable[[Lease], Callable[[], Conversation]] | None = None
+        """Reads, for the lease, what an earlier placement left of the conversation."""
         self.lease_is_free = False
         """Whether a successor could have the lease once the call was over."""
 
@@ -204,6 +207,7 @@ class FaultCall:
             admission=self.admission,
             resumed=resumed,
             work=work,
+            earlier=self.earlier(lease) if self.earlier is not None else None,
         )
         try:
             await self.session.run()

@@ -39,8 +39,6 @@ ENTRIES = 3
 negotiation hung for ever in 4 of 380 joins, ten of them at once on two busy cores (measured)."""
 PUBLISH_SECONDS = 2.5
 """Longest wait for the voice track to be taken; 5 to 14 ms on an idle machine."""
-FLUSH_SECONDS = 0.05
-"""What is shown was usually sent long ago; leaving does not wait for front ends."""
 DISCONNECT_SECONDS = 1.2
 OTHER_ENDS = {
     rtc.DisconnectReason.ROOM_DELETED: "room_deleted",
@@ -163,7 +161,7 @@ class LiveKitTransport:
 
     async def _withdraw(self) -> None:
         """Undo an entry whose media are stuck."""
-        await self._notices.close(0)
+        self._notices.stop()
         room, self._room = self._room, None
         caller, self._caller = self._caller, None
         voice, self._voice = self._voice, None
@@ -190,12 +188,16 @@ class LiveKitTransport:
         return self._voice.queued_samples() if self._voice is not None else 0
 
     async def set_agent_state(self, state: str) -> None:
-        """Show ``initializing``, ``listening``, ``thinking`` or ``speaking``; never waits for the server."""
-        self._notices.set_state(state)
+        """Show ``initializing``, ``listening``, ``thinking`` or ``speaking``; waits for the server."""
+        await self._notices.set_state(state)
 
     async def publish_transcript(self, segment_id: str, text: str, *, caller: bool, final: bool) -> None:
-        """Show a transcript; ``text`` is the whole segment so far. Never waits for the server."""
-        self._notices.put(Transcript(segment_id=segment_id, text=text, caller=caller, final=final))
+        """Show a transcript; ``text`` is the whole segment so far. Waits for the server.
+
+        Raises:
+            TransportError: the server did not take it in time.
+        """
+        await self._notices.show(Transcript(segment_id=segment_id, text=text, caller=caller, final=final))
 
     def leave_now(self) -> None:
         """Leave at once because the authority to speak is gone; returns before the server knows.
@@ -208,6 +210,7 @@ class LiveKitTransport:
             return
         self._left = True
         self._ended.set()
+        self._notices.stop()
         if self._voice is not None:
             self._voice.clear()
         if self._room is not None:
@@ -215,11 +218,7 @@ class LiveKitTransport:
 
     async def close(self) -> None:
         """Leave and free everything within two seconds; safe to call twice."""
-        if not self._left:
-            self._ended.set()
-            await self._notices.close(FLUSH_SECONDS)
         self.leave_now()
-        await self._notices.close(0)
         if self._caller is not None:
             await self._caller.close()
         if self._voice is not None:
@@ -325,6 +324,7 @@ class LiveKitTransport:
         self._report_end(OTHER_ENDS.get(reason, "transport_disconnect_or_stall"))
 
     def _on_reconnecting(self) -> None:
+        self._notices.pause()
         self._report("reconnecting", "transport_disconnect_or_stall")
 
     def _on_reconnected(self) -> None:
@@ -334,7 +334,7 @@ class LiveKitTransport:
         if self._left:
             return
         self._report("connected", "reconnected")
-        self._notices.resend_state()
+        self._notices.resume()
         if self._caller is not None:
             self._caller.look_around(self._room)
 

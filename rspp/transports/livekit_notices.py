@@ -1,13 +1,18 @@
-"""What front ends are shown: the agent's state and the transcripts, sent apart from the voice."""
+"""What front ends are shown: the agent's state and the transcripts, sent apart from the voice.
+
+Nothing waits here: whoever shows something waits until the server has it, so that what is too much piles up
+in the session's lanes, where it is bounded and on record.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
+
+from rspp.contracts.errors import TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +22,6 @@ if TYPE_CHECKING:
 TRANSCRIPTION_TOPIC = "lk.transcription"
 STATE_ATTRIBUTE = "lk.agent.state"
 SEND_SECONDS = 2.0
-WAITING_SEGMENTS = 64
-"""Transcript segments that may wait; when full the oldest that is not final is given up."""
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +43,7 @@ class Transcript(msgspec.Struct, frozen=True):
 
 
 class Notices:
-    """One sender for one room: the newest state and the newest version of each segment win.
+    """The way to the front ends of one room.
 
     Args:
         speaker: returns participant identity and track id of whoever spoke a transcript.
@@ -49,76 +52,69 @@ class Notices:
     def __init__(self, speaker: Callable[[Transcript], tuple[str, str]]) -> None:
         self._speaker = speaker
         self._state = ""
-        self._state_sent = ""
-        self._waiting: OrderedDict[str, Transcript] = OrderedDict()
-        self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._task: asyncio.Task[None] | None = None
-        self.given_up = 0
+        self._participant: rtc.LocalParticipant | None = None
+        self._open = asyncio.Event()
+        self._resending: asyncio.Task[None] | None = None
 
     def start(self, participant: rtc.LocalParticipant) -> None:
-        """Begin to send as ``participant``."""
-        self._task = asyncio.get_running_loop().create_task(self._send_all(participant), name="room-notices")
+        """Begin to send as ``participant``; a state that was set before is shown now."""
+        self._participant = participant
+        self.resume()
 
-    def set_state(self, state: str) -> None:
-        """Show a state; one that was not sent yet is skipped."""
+    def pause(self) -> None:
+        """The connection is down: the newest state is kept, transcripts wait."""
+        self._open.clear()
+
+    def resume(self) -> None:
+        """Show the state again after the room was joined anew, and let transcripts go on."""
+        self._open.set()
+        if self._state:
+            self._stop_resending()
+            self._resending = asyncio.get_running_loop().create_task(self._send_state(), name="room-state")
+
+    def stop(self) -> None:
+        """Send nothing more; safe to call twice."""
+        self._participant = None
+        self._open.set()
+        self._stop_resending()
+
+    async def set_state(self, state: str) -> None:
+        """Show a state. While the connection is down the newest one waits for it."""
         self._state = state
-        self._stir()
+        if self._open.is_set():
+            self._stop_resending()
+            await self._send_state()
 
-    def resend_state(self) -> None:
-        """Show the state again after the room was joined anew."""
-        self._state_sent = ""
-        self._stir()
+    async def show(self, transcript: Transcript) -> None:
+        """Show a transcript; waits while the connection is down.
 
-    def put(self, transcript: Transcript) -> None:
-        """Show a transcript."""
-        self._waiting.pop(transcript.segment_id, None)
-        if len(self._waiting) >= WAITING_SEGMENTS:
-            victim = next((key for key, item in self._waiting.items() if not item.final), None)
-            self._waiting.pop(victim if victim is not None else next(iter(self._waiting)))
-            self.given_up += 1
-        self._waiting[transcript.segment_id] = transcript
-        self._stir()
+        Raises:
+            TransportError: the server did not take it in time.
+        """
+        await self._open.wait()
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send(transcript)
+        except (ConnectionError, TimeoutError) as error:
+            raise TransportError(
+                f"a transcript was not sent: {str(error) or type(error).__name__}",
+                hint="Front ends lose a line; the call does not depend on it.",
+            ) from error
 
-    async def close(self, flush_seconds: float) -> None:
-        """Send what waits, for at most ``flush_seconds``, and stop; safe to call twice."""
-        task, self._task = self._task, None
-        if task is None:
+    async def _send_state(self) -> None:
+        if self._participant is None:
             return
         try:
-            async with asyncio.timeout(flush_seconds):
-                await self._idle.wait()
-        except TimeoutError:
-            log.info("notices given up at the end of the call", waiting=len(self._waiting))
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._participant.set_attributes({STATE_ATTRIBUTE: self._state})
+        except (ConnectionError, TimeoutError) as error:
+            log.warning("state not sent", error=str(error) or type(error).__name__)
 
-    def _stir(self) -> None:
-        self._idle.clear()
-        self._wake.set()
-
-    async def _send_all(self, participant: rtc.LocalParticipant) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._state != self._state_sent or self._waiting:
-                try:
-                    async with asyncio.timeout(SEND_SECONDS):
-                        await self._send_next(participant)
-                except (ConnectionError, TimeoutError) as error:
-                    # Front ends lose a line; the call does not depend on it.
-                    log.warning("notice not sent", error=str(error) or type(error).__name__)
-            self._idle.set()
-
-    async def _send_next(self, participant: rtc.LocalParticipant) -> None:
-        if self._state != self._state_sent:
-            self._state_sent = self._state
-            await participant.set_attributes({STATE_ATTRIBUTE: self._state})
+    async def _send(self, transcript: Transcript) -> None:
+        if self._participant is None:
             return
-        _, transcript = self._waiting.popitem(last=False)
         identity, track_sid = self._speaker(transcript)
-        writer = await participant.stream_text(
+        writer = await self._participant.stream_text(
             topic=TRANSCRIPTION_TOPIC,
             sender_identity=identity or None,
             attributes={
@@ -129,3 +125,8 @@ class Notices:
         )
         await writer.write(transcript.text)
         await writer.aclose()
+
+    def _stop_resending(self) -> None:
+        if self._resending is not None:
+            self._resending.cancel()
+            self._resending = None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.failover.faults import ASK, FaultCall, Record, fault_after
+from tests.failover.faults import ASK, SPEAKING, FaultCall, Record, fault_after
 
 FLOW = ("watermark", "flow_xoff", "flow_xon")
 DEPTH = {"max_queue_ms": 1_000, "watermarks": {"queue_items": {"high": 20, "low": 10}}}
@@ -15,6 +15,8 @@ TIME = {
     "max_queue_ms": 1_000,
     "watermarks": {"queue_items": {"high": 50, "low": 40}, "queue_ms": {"high": 300, "low": 100}},
 }
+TALK = (*ASK, SPEAKING, *ASK, {"do": "pause", "ms": 14_000}, {"do": "hang_up"})
+"""More is said than the front end's edge holds: a question, an answer cut short, and both once more."""
 
 
 def edges(*changes: dict[str, Any]) -> dict[str, Any]:
@@ -50,9 +52,7 @@ def test_f4_a_front_end_that_hangs_loses_updates_by_name_and_the_call_goes_on(st
     def held() -> FaultCall:
         edge = {"from": "turn", "to": "presenter", "strategy": strategy, "max_queue_items": 2}
         marks = {"watermarks": {"queue_items": {"high": 2, "low": 1}}}
-        call = FaultCall(
-            (*ASK, {"do": "pause", "ms": 14_000}, {"do": "hang_up"}), settings=edges({**edge, **marks})
-        )
+        call = FaultCall(TALK, settings=edges({**edge, **marks}))
         call.caller.on_step("question", lambda: setattr(call.transport, "front_end_hangs", True))
         return call.hold().check()
 
@@ -69,6 +69,7 @@ def test_f4_a_front_end_that_hangs_loses_updates_by_name_and_the_call_goes_on(st
         for number in range(notice["seq_range"]["start"], notice["seq_range"]["end"] + 1)
     ]
     assert len(sequences) == len(set(sequences))
-    assert call.signals("abort") == []
-    assert call.ending(1) == ["commit", "close"]
+    assert {notice["target_lane"] for notice in notices} == {"DataLane", "TelemetryLane"}
+    assert call.ending(1) == ["abort", "close"]
+    assert call.ending(2) == ["commit", "close"]
     assert held().timeline.lines == call.timeline.lines

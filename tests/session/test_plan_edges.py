@@ -20,7 +20,7 @@ from tests.session.fakes import FakeCaller, FakeWorld, voice_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rspp._kernel import EdgeBuffer
+    from rspp._kernel import EdgeBuffer, LaneRouter
     from rspp.contracts.ports import Message
 
 QUESTION = 8_001
@@ -36,12 +36,13 @@ class FakeClock:
 
 class FakeFrontEnd:
     def __init__(self) -> None:
-        self.states: list[str] = []
-        self.told = asyncio.Event()
+        self.told: list[str] = []
 
     async def set_agent_state(self, state: str) -> None:
-        self.states.append(state)
-        self.told.set()
+        self.told.append(state)
+
+    async def publish_transcript(self, segment_id: str, text: str, *, caller: bool, final: bool) -> None:
+        self.told.append(text)
 
 
 def reply(history: Sequence[Message]) -> str:
@@ -92,19 +93,20 @@ def test_the_pressure_that_is_recorded_names_the_edge_of_the_plan() -> None:
 
 
 def test_a_front_end_that_is_gone_costs_as_much_as_the_plan_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[EdgeBuffer[Any]] = []
+    made: list[LaneRouter[Any]] = []
     create = Presenter.__init__
 
     def remember(self: Presenter, transport: Any, edge: EdgeBuffer[Any], clock: Any) -> None:
-        made.append(edge)
         create(self, transport, edge, clock)
+        made.append(self.router)
 
     monkeypatch.setattr(Presenter, "__init__", remember)
     held({"edges": [{"from": "turn", "to": "presenter", "max_queue_items": 3}]})
-    (edge,) = made
-    assert edge.edge_id == "turn->presenter"
-    edge.clear()
-    assert [edge.put(lambda: None, 0, 0, 1) for _ in range(5)] == [True, True, True, False, False]
+    (router,) = made
+    assert router.router_id == "turn->presenter"
+    assert len(router) == 0
+    kept = [router.put("DataLane", lambda: None, 0, 0, 1) for _ in range(5)]
+    assert kept == [True, True, True, False, False]
 
 
 async def test_an_update_that_waited_longer_than_the_plan_allows_is_not_shown() -> None:
@@ -114,13 +116,14 @@ async def test_an_update_that_waited_longer_than_the_plan_allows_is_not_shown() 
     edge = edge_buffer(compile_pipeline(spec).known().edge("turn", "presenter"))
     clock, front_end = FakeClock(), FakeFrontEnd()
     presenter = Presenter(front_end, edge, clock)  # type: ignore[arg-type]
+    presenter.transcript("u1", "too late", caller=True, final=True)
     presenter.agent_state("listening")
     clock.now += 60_000
-    presenter.agent_state("thinking")
+    presenter.transcript("u2", "in time", caller=True, final=True)
     task = asyncio.create_task(presenter.run())
-    await front_end.told.wait()
+    await presenter.flush()
     task.cancel()
-    assert front_end.states == ["thinking"]
+    assert front_end.told == ["listening", "in time"]
 
 
 def test_a_pipeline_whose_graph_cannot_run_holds_no_call() -> None:

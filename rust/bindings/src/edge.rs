@@ -29,17 +29,72 @@ pub(crate) struct EdgeBuffer {
 }
 
 /// Places of an edge's items: those that wait, and the one that its consumer has.
-struct Quotas {
+pub(crate) struct Quotas {
     waiting: Places,
     handed: Places,
     /// What was answered when admission last refused at either point.
     refused: [Option<Verdict>; 2],
 }
 
+type Buffer = buffer::EdgeBuffer<Py<PyAny>>;
+
 impl Quotas {
+    pub(crate) fn new(admission: &Bound<'_, Admission>, key: &str, lane: Lane) -> Self {
+        let places = |point| Places::new(admission, key, point, lane);
+        let (waiting, handed) = (places(Point::EdgeEnqueue), places(Point::EdgeDequeue));
+        Self { waiting, handed, refused: [None; 2] }
+    }
+
     fn refusal(&mut self, verdict: Verdict) {
         let index = usize::from(verdict.decision.scope == Scope::EdgeDequeue);
         self.refused[index] = Some(verdict);
+    }
+
+    /// Why admission refused at the point of a notice, and whose places are asked for.
+    pub(crate) fn refused_at(&self, scope: Scope) -> Option<(&Places, Point, Verdict)> {
+        let (places, point, index) = match scope {
+            Scope::EdgeDequeue => (&self.handed, Point::EdgeDequeue, 1),
+            _ => (&self.waiting, Point::EdgeEnqueue, 0),
+        };
+        Some((places, point, self.refused[index]?))
+    }
+
+    /// Gives back the places of items that wait no longer.
+    pub(crate) fn settle(&mut self, py: Python<'_>, buffer: &Buffer) {
+        self.waiting.keep(py, buffer.len() as u64);
+    }
+
+    pub(crate) fn offer(&mut self, py: Python<'_>, buffer: &mut Buffer, offer: Offer<Py<PyAny>>) -> Put {
+        let verdict = self.waiting.ask(py, offer.now_us);
+        if !verdict.admitted() {
+            self.refusal(verdict);
+            return buffer.shed_offer(&offer);
+        }
+        buffer.admitted();
+        buffer.offer(offer)
+    }
+
+    /// Takes the oldest item that admission lets pass.
+    pub(crate) fn take(
+        &mut self,
+        py: Python<'_>,
+        buffer: &mut Buffer,
+        now_us: u64,
+    ) -> Option<Taken<Py<PyAny>>> {
+        self.handed.keep(py, 0);
+        while !buffer.is_empty() {
+            let verdict = self.handed.ask(py, now_us);
+            if verdict.admitted() {
+                break;
+            }
+            self.refusal(verdict);
+            buffer.shed_oldest(now_us);
+        }
+        let taken = buffer.take(now_us);
+        if taken.is_none() {
+            self.handed.keep(py, 0);
+        }
+        taken
     }
 }
 
@@ -58,51 +113,33 @@ impl EdgeBuffer {
 
     /// Why admission refused at the point of a notice, and whose places are asked for.
     pub(crate) fn refusal(&self, scope: Scope) -> Option<(&Places, Point, Verdict)> {
-        let quotas = self.quotas.as_ref()?;
-        let (places, point, index) = match scope {
-            Scope::EdgeDequeue => (&quotas.handed, Point::EdgeDequeue, 1),
-            _ => (&quotas.waiting, Point::EdgeEnqueue, 0),
-        };
-        Some((places, point, quotas.refused[index]?))
+        self.quotas.as_ref()?.refused_at(scope)
     }
 
     /// Gives back the places of items that wait no longer.
     fn settle(&mut self, py: Python<'_>) {
         if let Some(quotas) = &mut self.quotas {
-            quotas.waiting.keep(py, self.inner.len() as u64);
+            quotas.settle(py, &self.inner);
         }
     }
 
     fn offer(&mut self, py: Python<'_>, offer: Offer<Py<PyAny>>) -> Put {
-        if let Some(quotas) = &mut self.quotas {
-            let verdict = quotas.waiting.ask(py, offer.now_us);
-            if !verdict.admitted() {
-                quotas.refusal(verdict);
-                return self.inner.shed_offer(&offer);
-            }
-            self.inner.admitted();
+        match &mut self.quotas {
+            Some(quotas) => quotas.offer(py, &mut self.inner, offer),
+            None => self.inner.offer(offer),
         }
-        self.inner.offer(offer)
     }
 
     /// Takes the oldest item that admission lets pass.
     fn take(&mut self, py: Python<'_>, now_us: u64) -> Option<Taken<Py<PyAny>>> {
-        if let Some(quotas) = &mut self.quotas {
-            quotas.handed.keep(py, 0);
-            while !self.inner.is_empty() {
-                let verdict = quotas.handed.ask(py, now_us);
-                if verdict.admitted() {
-                    break;
-                }
-                quotas.refusal(verdict);
-                self.inner.shed_oldest(now_us);
-            }
+        match &mut self.quotas {
+            Some(quotas) => quotas.take(py, &mut self.inner, now_us),
+            None => self.inner.take(now_us),
         }
-        let taken = self.inner.take(now_us);
-        if let Some(quotas) = self.quotas.as_mut().filter(|_| taken.is_none()) {
-            quotas.handed.keep(py, 0);
-        }
-        taken
+    }
+
+    pub(crate) fn settings(&self) -> EdgeSettings {
+        *self.inner.settings()
     }
 
     /// Id of the edge, lane of its items, domain that its losses break.
@@ -187,10 +224,7 @@ impl EdgeBuffer {
 
     /// Let every item pass the quotas of ``admission`` as it comes and as it goes.
     fn admit_by(&mut self, admission: &Bound<'_, Admission>, key: &str) {
-        let lane = self.inner.settings().lane;
-        let places = |point| Places::new(admission, key, point, lane);
-        let (waiting, handed) = (places(Point::EdgeEnqueue), places(Point::EdgeDequeue));
-        self.quotas = Some(Quotas { waiting, handed, refused: [None; 2] });
+        self.quotas = Some(Quotas::new(admission, key, self.inner.settings().lane));
     }
 
     /// Give back every place and ask for none any more.

@@ -11,6 +11,7 @@ mod record_decoder;
 mod replay;
 mod segment;
 mod session;
+mod state;
 mod tables;
 
 use pyo3::prelude::*;
@@ -29,6 +30,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     edge::register(module)?;
     record_decoder::register(module)?;
     module.add_class::<lane::LaneRouter>()?;
+    module.add_class::<state::SessionState>()?;
     module.add_class::<admission::Admission>()?;
     module.add_class::<admission::AdmissionVerdict>()?;
     module.add_class::<pool::ExecutionPool>()?;

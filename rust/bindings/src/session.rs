@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
-use rspp_kernel::admission::{Place, Point};
+use rspp_kernel::admission::{self, Place, Point};
 use rspp_kernel::behaviour::{Behaviour, Behaviours};
 use rspp_kernel::cancellation::CancelScope;
 use rspp_kernel::decision::Outcome;
@@ -22,6 +22,7 @@ use rspp_kernel::session as kernel;
 use crate::admission::{Admission, Places};
 use crate::edge::{fields, EdgeBuffer};
 use crate::effects;
+use crate::lane::LaneRouter;
 use crate::policy::{choice, PlanTemplate, ProviderPolicy, TurnPolicy};
 
 const VERDICTS: [(&str, Verdict); 5] = [
@@ -75,6 +76,19 @@ impl SessionKernel {
             let place = Place::new(point, &verdict, &snapshot, &places.key, claim_us);
             self.inner.admission(now_us, place);
         }
+    }
+
+    /// Tells the kernel why admission refused an item of an edge.
+    fn tell_refusal(
+        &mut self,
+        py: Python<'_>,
+        now_us: u64,
+        refused: Option<(&Places, Point, admission::Verdict)>,
+    ) {
+        let Some((places, point, verdict)) = refused else { return };
+        let (snapshot, claim_us) = places.policy(py);
+        let place = Place::new(point, &verdict, &snapshot, &places.key, claim_us);
+        self.inner.admission(now_us, place);
     }
 
     /// Takes and gives back places as the kernel has decided; nobody else asked meanwhile.
@@ -358,17 +372,37 @@ impl SessionKernel {
         let mut told = Vec::new();
         while let Some(notice) = edge.take_notice() {
             if let What::Shed(scope) = notice.what {
-                if let Some((places, point, verdict)) = edge.refusal(scope) {
-                    let (snapshot, claim_us) = places.policy(py);
-                    let place = Place::new(point, &verdict, &snapshot, &places.key, claim_us);
-                    self.inner.admission(now_us, place);
-                }
+                self.tell_refusal(py, now_us, edge.refusal(scope));
             }
             let (edge_id, lane, domain) = edge.names();
             self.inner.edge_decided(now_us, edge_id, lane, domain, &notice);
             told.push(fields(py, &notice, edge_id, lane, domain)?);
         }
         Ok(told)
+    }
+
+    /// Record what the lanes of a router decided since the last call, control's first.
+    fn lane_decisions<'py>(
+        &mut self,
+        py: Python<'py>,
+        now_us: u64,
+        router: &mut LaneRouter,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let mut told = Vec::new();
+        while let Some((lane, notice)) = router.take_notice() {
+            if let What::Shed(scope) = notice.what {
+                self.tell_refusal(py, now_us, router.refusal(lane, scope));
+            }
+            let (router_id, domain) = router.names();
+            self.inner.edge_decided(now_us, router_id, lane, domain, &notice);
+            told.push(fields(py, &notice, router_id, lane, domain)?);
+        }
+        Ok(told)
+    }
+
+    /// Take over what survived of an earlier placement, before the first turn; false when refused.
+    fn reattach(&mut self, now_us: u64, turns: u32, messages: u32) -> bool {
+        self.inner.reattach(now_us, turns, messages)
     }
 
     /// Cancel something other than the running turn.

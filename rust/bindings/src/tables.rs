@@ -1,6 +1,7 @@
 //! The kernel's tables as plain rows.
 
 use pyo3::prelude::*;
+use rspp_kernel::determinism;
 use rspp_kernel::reason::Reason;
 use rspp_kernel::signal::Signal;
 use rspp_kernel::turn::TRANSITIONS;
@@ -39,6 +40,9 @@ fn signal_registry(py: Python<'_>) -> PyResult<Vec<Bound<'_, pyo3::types::PyTupl
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("MERGE_RULE_ID", determinism::MERGE_RULE_ID)?;
+    module.add("MERGE_RULE_VERSION", determinism::MERGE_RULE_VERSION)?;
+    module.add("ORDERING_MARKERS", determinism::OrderingMarker::NAMES)?;
     module.add_function(wrap_pyfunction!(reason_codes, module)?)?;
     module.add_function(wrap_pyfunction!(transition_table, module)?)?;
     module.add_function(wrap_pyfunction!(signal_registry, module)?)

@@ -22,6 +22,7 @@ pub struct LaneRouter<T> {
     control: EdgeBuffer<T>,
     data: EdgeBuffer<T>,
     telemetry: EdgeBuffer<T>,
+    next_sequence: u64,
 }
 
 /// The settings of the simple profile for one lane (sections 6.4 and 7.4 of the contracts).
@@ -62,6 +63,7 @@ impl<T> LaneRouter<T> {
             control: lane(Lane::Control, control)?,
             data: lane(Lane::Data, data)?,
             telemetry: lane(Lane::Telemetry, telemetry)?,
+            next_sequence: 0,
         })
     }
 
@@ -75,7 +77,8 @@ impl<T> LaneRouter<T> {
         }
     }
 
-    const fn lane_mut(&mut self, lane: Lane) -> &mut EdgeBuffer<T> {
+    /// The queue of one lane, to be changed.
+    pub const fn lane_mut(&mut self, lane: Lane) -> &mut EdgeBuffer<T> {
         match lane {
             Lane::Control => &mut self.control,
             Lane::Data => &mut self.data,
@@ -85,12 +88,28 @@ impl<T> LaneRouter<T> {
 
     /// Offers an item on its lane.
     pub fn offer(&mut self, lane: Lane, offer: Offer<T>) -> Put {
+        let offer = self.numbered(offer);
         self.lane_mut(lane).offer(offer)
+    }
+
+    /// Gives an offer its number among those of all lanes, if it has none: what is shed is named by it.
+    pub fn numbered(&mut self, offer: Offer<T>) -> Offer<T> {
+        let sequence = offer.sequence.unwrap_or(self.next_sequence);
+        self.next_sequence = self.next_sequence.max(sequence + 1);
+        Offer { sequence: Some(sequence), ..offer }
     }
 
     /// Takes the next item: the oldest of the first lane that holds one.
     pub fn take(&mut self, now_us: u64) -> Option<(Lane, Taken<T>)> {
-        Lane::ALL.iter().find_map(|lane| Some((*lane, self.lane_mut(*lane).take(now_us)?)))
+        self.take_by(|_, lane| lane.take(now_us))
+    }
+
+    /// The same, where `take` says how an item is taken from its lane, if it may be.
+    pub fn take_by(
+        &mut self,
+        mut take: impl FnMut(Lane, &mut EdgeBuffer<T>) -> Option<Taken<T>>,
+    ) -> Option<(Lane, Taken<T>)> {
+        Lane::ALL.iter().find_map(|lane| Some((*lane, take(*lane, self.lane_mut(*lane))?)))
     }
 
     /// Removes every data item of `turn` and of earlier turns; returns how many.
@@ -98,6 +117,12 @@ impl<T> LaneRouter<T> {
     /// Control stays, since the end of a turn is told on it; telemetry about a turn is no output.
     pub fn fence(&mut self, turn: u32) -> usize {
         self.data.fence(turn)
+    }
+
+    /// Sheds the telemetry of `turn` and of earlier turns, because data that says more overtakes it;
+    /// returns how many items.
+    pub fn overtake(&mut self, turn: u32, now_us: u64) -> usize {
+        self.telemetry.shed_through(turn, now_us)
     }
 
     /// Takes the oldest decision of the first lane that made one.
@@ -131,6 +156,7 @@ impl<T> LaneRouter<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::determinism::Place;
     use proptest::prelude::*;
 
     fn router() -> LaneRouter<u64> {
@@ -179,7 +205,42 @@ mod tests {
         assert!(router.len() <= 128 + 256);
     }
 
+    #[test]
+    fn ml001_telemetry_that_is_overtaken_is_shed_by_name() {
+        let mut router = router();
+        for (item, turn) in [(1, 1), (2, 2), (3, 3)] {
+            router.offer(Lane::Telemetry, offer(item, turn));
+        }
+        router.offer(Lane::Data, offer(4, 2));
+        assert_eq!((router.overtake(2, 5), router.len()), (2, 2));
+        let told: Vec<_> = std::iter::from_fn(|| router.take_notice()).collect();
+        assert_eq!(
+            told.iter().map(|(lane, notice)| (*lane, notice.turn)).collect::<Vec<_>>(),
+            [(Lane::Telemetry, 1), (Lane::Telemetry, 2)]
+        );
+        assert_eq!(router.take(5).map(|(_, taken)| taken.item), Some(4));
+        assert_eq!(router.take(5).map(|(_, taken)| taken.item), Some(3));
+    }
+
     proptest! {
+        #[test]
+        fn rd003_the_router_hands_over_by_the_merge_rule(
+            lanes in prop::collection::vec(0usize..3, 1..60),
+        ) {
+            let mut router = router();
+            let ids: Vec<_> = (0..lanes.len()).map(|number| format!("e{number:03}")).collect();
+            let mut places = Vec::new();
+            for ((sequence, &lane), id) in (0_u64..).zip(&lanes).zip(&ids) {
+                let lane = Lane::ALL[lane];
+                let put = router.offer(lane, offer(sequence, 1));
+                prop_assert_eq!(put, Put::Queued);
+                places.push(Place { lane, sequence, event_id: id });
+            }
+            places.sort();
+            let taken = std::iter::from_fn(|| router.take(0)).map(|(lane, taken)| (lane, taken.sequence));
+            prop_assert!(taken.eq(places.iter().map(|place| (place.lane, place.sequence))));
+        }
+
         #[test]
         fn control_is_never_lost_and_always_first(
             operations in prop::collection::vec((0u8..6, 1u32..4), 1..400),

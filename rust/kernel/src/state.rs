@@ -135,6 +135,11 @@ impl<V> StateStore<V> {
         self
     }
 
+    /// The values held, by class.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.values()
+    }
+
     /// Entries held.
     #[must_use]
     pub fn len(&self) -> usize {

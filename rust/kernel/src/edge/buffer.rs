@@ -266,6 +266,17 @@ impl<T> EdgeBuffer<T> {
         true
     }
 
+    /// Sheds every item of `turn` and of earlier turns; returns how many.
+    pub fn shed_through(&mut self, turn: u32, now_us: u64) -> usize {
+        self.now_us = self.now_us.max(now_us);
+        let removed = self.remove(|waiting| waiting.turn <= turn);
+        for waiting in &removed {
+            self.lose_waiting(waiting, Reason::QueuePressureDrop);
+        }
+        self.relieve(removed.len());
+        removed.len()
+    }
+
     /// Admission lets items pass again.
     pub const fn admitted(&mut self) {
         self.denied = false;

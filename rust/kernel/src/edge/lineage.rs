@@ -2,18 +2,26 @@
 
 use std::fmt::Write as _;
 
-use crate::event::escape_into;
+use crate::determinism::Place;
+use crate::event::{escape_into, Lane};
 
 /// Most sources that one group names.
 pub const MAX_SOURCES: usize = 64;
 
 /// One item that was merged.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Its runtime sequence.
     pub sequence: u64,
     /// Its event id.
     pub event_id: String,
+}
+
+impl Source {
+    /// Its place among the sources of a merge: items of one edge are of one lane.
+    fn place(&self) -> Place<'_> {
+        Place { lane: Lane::Data, sequence: self.sequence, event_id: &self.event_id }
+    }
 }
 
 /// One group of a merge: at least two sources, each named once.
@@ -43,14 +51,14 @@ impl std::error::Error for TooFewSources {}
 
 /// The groups of one merge on the edge `edge_id`.
 ///
-/// Sources are ordered by sequence, then by id; an id that comes twice counts once, with its lowest
+/// Sources are ordered by the merge rule; an id that comes twice counts once, with its lowest
 /// sequence. More than [`MAX_SOURCES`] are split into groups of sizes as equal as possible, so that
 /// no group is left with a single source.
 ///
 /// # Errors
 /// There are fewer than two different sources.
 pub fn groups(edge_id: &str, mut sources: Vec<Source>) -> Result<Vec<MergeGroup>, TooFewSources> {
-    sources.sort_unstable();
+    sources.sort_unstable_by(|one, other| one.place().cmp(&other.place()));
     let mut seen = std::collections::BTreeSet::new();
     sources.retain(|source| seen.insert(source.event_id.clone()));
     if sources.len() < 2 {

@@ -385,6 +385,9 @@ fn call(made: Call, turn: u32, interner: &Interner, out: &mut String) {
                 Some(epoch) => put(out, format_args!(r#","carrier_epoch":{epoch}"#)),
             }
         }
+        Call::Reattach { turns, messages } => {
+            put(out, format_args!(r#","turns":{turns},"messages":{messages}"#));
+        }
         Call::DeadlinePassed => {}
     }
 }

@@ -159,6 +159,13 @@ pub enum Call {
     },
     /// What the runtime's admission says at one point has changed.
     Admission(Place<Label>),
+    /// Durable state of an earlier placement came with the session.
+    Reattach {
+        /// Turns that were opened before.
+        turns: u32,
+        /// Messages of the conversation whose words came along.
+        messages: u32,
+    },
 }
 
 impl Call {
@@ -173,6 +180,7 @@ impl Call {
             Self::DeadlinePassed => "deadline_passed",
             Self::Admission(_) => "admission",
             Self::Arrival { .. } => "arrival",
+            Self::Reattach { .. } => "reattach",
         }
     }
 }

@@ -43,6 +43,9 @@ pub(super) fn give(kernel: &mut SessionKernel, record: &Record, words: &Interner
             Call::Ingress { carrier } => {
                 kernel.ingress(at_us, carrier);
             }
+            Call::Reattach { turns, messages } => {
+                kernel.reattach(at_us, turns, messages);
+            }
             Call::DeadlinePassed => kernel.deadline_passed(at_us),
             Call::Arrival { event, bytes, carrier, .. } => {
                 kernel.arrive(at_us, event, bytes, carrier);

@@ -10,6 +10,9 @@ use crate::reason::{Label, Reason};
 use crate::session::{Drained, SessionKernel, TURN_EPOCHS};
 use crate::signal::{Emitter, Signal};
 
+/// Most turns that an earlier placement may have opened: far beyond any call, and no sum can pass the type.
+const MOST_TURNS: u32 = u32::MAX / 2;
+
 impl SessionKernel {
     /// Notices that the local lease deadline has passed.
     pub(super) fn expire(&mut self) {
@@ -152,6 +155,22 @@ impl SessionKernel {
         if newly || (superseded && self.behaviours.has(Behaviour::DrainSuperseded)) {
             self.drain_authority(Label::Known(Reason::LeaseStaleEpoch));
         }
+    }
+
+    /// Takes over what survived of an earlier placement, before the first turn: turns are counted on, so that
+    /// no turn of a session has the number of another. Returns whether it was taken.
+    ///
+    /// The words themselves are the shell's; how many messages came along is evidence.
+    pub fn reattach(&mut self, now_us: u64, turns: u32, messages: u32) -> bool {
+        self.enter(now_us);
+        self.note_call(Class::Baseline, self.open_turn(), Call::Reattach { turns, messages });
+        let fits = self.authority.holds() && self.last_turn == 0 && turns <= MOST_TURNS;
+        if fits {
+            self.last_turn = turns;
+        } else {
+            self.marker(Class::Baseline, self.open_turn(), Marker::MigrationRefused, self.authority.epoch());
+        }
+        fits
     }
 
     /// Takes one step of a migration; the signals come out in the order of the steps.

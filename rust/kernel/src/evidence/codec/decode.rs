@@ -235,6 +235,7 @@ impl Reader<'_> {
                 bytes: self.number()?,
                 carrier: self.carrier()?,
             }),
+            Kind::Reattach => Body::Call(Call::Reattach { turns: self.narrow()?, messages: self.narrow()? }),
             Kind::DeadlinePassed => Body::Call(Call::DeadlinePassed),
             Kind::Admission => Body::Call(Call::Admission(Place {
                 point: self.member()?,

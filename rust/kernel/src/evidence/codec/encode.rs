@@ -278,6 +278,10 @@ impl<'words> Encoder<'words> {
                 self.number(bytes);
                 self.call(Call::Ingress { carrier });
             }
+            Call::Reattach { turns, messages } => {
+                self.number(u64::from(turns));
+                self.number(u64::from(messages));
+            }
             Call::Ingress { carrier } => {
                 self.flag(carrier.is_some());
                 if let Some(carrier) = carrier {

@@ -31,7 +31,7 @@ named_enum! {
         RoutingView => "routing_view", Migration => "migration", Invoke => "invoke",
         OutputHandedOn => "output_handed_on", AttemptFinished => "attempt_finished",
         Ingress => "ingress", DeadlinePassed => "deadline_passed", Admission => "admission",
-        Arrival => "arrival",
+        Arrival => "arrival", Reattach => "reattach",
     }
 }
 
@@ -137,6 +137,7 @@ pub(super) const fn kind(body: Body) -> Kind {
             Call::DeadlinePassed => Kind::DeadlinePassed,
             Call::Admission(_) => Kind::Admission,
             Call::Arrival { .. } => Kind::Arrival,
+            Call::Reattach { .. } => Kind::Reattach,
         },
         Body::Input(event) => match event {
             Event::Lease { .. } => Kind::Lease,

@@ -114,6 +114,7 @@ impl Draw<'_> {
                 bytes: self.number(),
                 carrier: self.flag().then(|| self.number().cast_signed()),
             },
+            6 => Call::Reattach { turns: self.small(), messages: self.small() },
             _ => Call::DeadlinePassed,
         }
     }
