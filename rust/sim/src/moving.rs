@@ -178,7 +178,8 @@ impl World {
         let share = &mut self.agents[agent];
         let in_order = share.told_rotated == epoch;
         match step {
-            Step::Rotated => share.told_rotated = epoch,
+            // Until its own move is finished a placement takes no other; its next renewal ends it then.
+            Step::Rotated if share.phase == Phase::Live => share.told_rotated = epoch,
             Step::Started if !in_order => self.hit(Place::MoveStepRefused),
             _ => {}
         }

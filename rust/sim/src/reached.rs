@@ -68,7 +68,7 @@ places! {
     MovedInTurn => "a session that was moved in the middle of a turn",
     MovedInBargeIn => "a session that was moved in the middle of a barge-in",
     MoveFinished => "a move that came to its end",
-    MoveStepRefused => "a step of a move that came out of order",
+    MoveStepRefused => "a step of a move that was refused: out of order, or before the one before it was over",
     MoveLearnedAtStore => "an old placement that learned of a move from the store",
     MoveAnswerLost => "a move whose answer was lost",
     OldCrashInMove => "a crash of the old placement in the middle of a move",
