@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,9 +11,12 @@ import pytest
 from rspp._kernel import Replay
 from rspp.contracts.errors import ProviderError
 from rspp.contracts.ports import Hypothesis
+from rspp.contracts.validation import check_stream
+from rspp.nodes.recognisers import Recognisers
 from rspp.replay.inputs import kernel_arguments
 from rspp.replay.recorded_call import read_call
 from rspp.replay.what_if import run_what_if
+from rspp.session.virtual_time import VirtualClock
 from tests.session.fakes import FakeCaller, FakeRecognition, FakeWorld
 
 if TYPE_CHECKING:
@@ -35,7 +39,7 @@ class FlakyRecognition(FakeRecognition):
         super().__init__(HEARD)
         self._partial = partial
         self.conclusions: list[ProviderError | None] = []
-        self.slow_s = 0.0
+        self.slow_s = self.slow_part_s = 0.0
         self.breaks_after = -1
         self.hangs = False
         self.samples = 0
@@ -48,6 +52,7 @@ class FlakyRecognition(FakeRecognition):
 
     async def accept(self, pcm: Pcm) -> Hypothesis | None:
         self.samples += len(pcm)
+        await asyncio.sleep(self.slow_part_s)
         await super().accept(pcm)
         if 0 <= self.breaks_after <= self.samples:
             if self.hangs:
@@ -113,6 +118,7 @@ def replays_exactly(call: FakeWorld) -> None:
     replay.finish()
     assert replay.inputs > 0
     assert list(replay.divergences) == []
+    assert check_stream(iter(call.timeline.lines)).faults == []
 
 
 BROKEN: Sequence[str] = ("refuses", "hangs", "fails_mid_utterance", "hangs_mid_utterance")
@@ -159,6 +165,46 @@ def test_a_recogniser_that_hangs_costs_its_limit_and_no_more() -> None:
     assert 1_500_000 <= silence_us["hangs"] <= 1_700_000
 
 
+def test_a_recogniser_that_falls_behind_has_one_limit_for_its_answer() -> None:
+    first, second = FlakyRecognition(), FlakyRecognition()
+    first.slow_part_s = 0.9
+    call = world(first, second)
+    call.hold()
+    assert answered(call)
+    assert [attempt[1] for attempt in attempts(call)] == ["timeout", "success"]
+    assert latency_us(call, "end_of_speech_to_turn_open")[0] <= 1_700_000
+
+
+class FakeKernel:
+    """Degrades its first invocation and refuses every further one."""
+
+    def __init__(self) -> None:
+        self._invoked = 0
+
+    def invoke(self, now_us: int, turn: int, modality: str) -> SimpleNamespace | str:
+        self._invoked += 1
+        refused = self._invoked > 1
+        return (
+            "execution_plan_denied" if refused else SimpleNamespace(invocation=1, candidate=0, limit_us=None)
+        )
+
+    def attempt_finished(self, now_us: int, invocation: int, outcome: str, **ending: object) -> None:
+        pass
+
+    def degraded(self, invocation: int) -> bool:
+        return invocation == 1
+
+
+async def test_what_was_degraded_once_is_not_taken_for_so_when_nothing_may_be_called() -> None:
+    hearing = Recognisers([FlakyRecognition()], FakeKernel(), VirtualClock())  # type: ignore[arg-type]
+    hearing.begin()
+    assert not await hearing.try_again(server_error())
+    assert hearing.degraded
+    with pytest.raises(ProviderError, match="no stt provider"):
+        hearing.begin()
+    assert not hearing.degraded
+
+
 def test_two_recognisers_answer_as_fast_as_one() -> None:
     alone = world(FlakyRecognition())
     both = world(FlakyRecognition(), FlakyRecognition())
@@ -202,11 +248,14 @@ def test_all_that_failed_while_the_caller_spoke_are_asked_once_more() -> None:
     call = world(first, second)
 
     def repaired() -> None:
-        second.breaks_after = -1
+        first.breaks_after = second.breaks_after = -1
 
     call.caller.at[1_600] = repaired
     call.hold()
     assert answered(call)
+    assert attempts(call)[-1] == ("pocketsphinx", "success", "none")
+    assert (first.begun, second.begun) == (2, 1)
+    assert first.samples >= 16 * (ASKED_MS[1] - ASKED_MS[0] + 250)
     replays_exactly(call)
 
 

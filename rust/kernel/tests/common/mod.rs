@@ -121,8 +121,16 @@ pub(crate) fn kernel_with(policy: TurnPolicy, graph: &str) -> SessionKernel {
         evidence_capacity: 256,
     };
     let mut kernel = SessionKernel::new(settings);
-    let providers = [(Modality::Llm, "one"), (Modality::Llm, "two"), (Modality::Tts, "voice")];
-    kernel.use_providers(InvocationPolicy::default(), &providers);
+    let providers = [
+        (Modality::Stt, "ears"),
+        (Modality::Stt, "more ears"),
+        (Modality::Llm, "one"),
+        (Modality::Llm, "two"),
+        (Modality::Tts, "voice"),
+    ];
+    let everything = InvocationPolicy { degrade: true, warn_ms: 1200, ..InvocationPolicy::default() };
+    kernel.use_providers(everything, &providers);
+    kernel.use_lesser(Modality::Tts, "lesser voice");
     kernel
 }
 
@@ -260,8 +268,9 @@ impl Model {
                 self.view = self.view.max(self.kernel.view());
             }
             Operation::Invoke(modality) => {
-                let turn = self.kernel.turn();
-                if let Ok(attempt) = self.kernel.invoke(self.now_us, turn, Modality::ALL[modality]) {
+                let modality = Modality::ALL[modality];
+                let turn = if modality == Modality::Stt { 0 } else { self.kernel.turn() };
+                if let Ok(attempt) = self.kernel.invoke(self.now_us, turn, modality) {
                     assert!(!self.kernel.drained() && attempt.attempt == 1);
                     self.invocations.push(attempt.invocation);
                     assert!(self.invocations.len() <= MAX_LIVE);
