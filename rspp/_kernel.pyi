@@ -884,6 +884,33 @@ class SessionState(Generic[_T]):
     def __len__(self) -> int: ...
     def __class_getitem__(cls, key: object) -> GenericAlias: ...
 
+_Class: TypeAlias = Literal["PII", "PHI", "audio_raw", "text_raw", "derived_summary", "metadata"]
+
+def data_flow(
+    nodes: Sequence[tuple[str, str, str, list[str], list[str], list[tuple[str, str]]]],
+    edges: Sequence[tuple[int, int]],
+    *,
+    sources: Sequence[tuple[int, str]],
+    external: set[int],
+    let_out: Sequence[str],
+) -> tuple[list[tuple[list[str], list[str]]], list[tuple[int, _Class, bool]]]:
+    """Say which payload classes reach and leave each node, and what would cross the border.
+
+    Args:
+        nodes: id, scope, cancel responsiveness, hooks, classes taken in, and transforms of each node, each
+            after those that it takes content from.
+        edges: pairs of indices of nodes between which content goes.
+        sources: index of a node and class of what comes in there from outside.
+        external: indices of nodes whose provider is reached over the network.
+        let_out: classes that such providers may be given.
+
+    Returns:
+        Classes given to and made by each node, and each crossing: index of the node, class, whether it may.
+
+    Raises:
+        ValueError: a name is unknown, a declaration is wrong, or a node is given a class it does not take in.
+    """
+
 @final
 class ExecutionPool:
     """Slots and a bounded queue for blocking work; it decides, and runs nothing by itself.

@@ -91,6 +91,8 @@ class _Stint:
     def __init__(self, header: Mapping[str, Any], clock: Literal["real", "virtual"]) -> None:
         self._header = header
         self._clock = clock
+        # Recordings from before content had classes of its own held raw text and sound only.
+        self._classes: Mapping[str, str] = header.get("data", {})
         self._turns: dict[int, _Turn] = {}
         self._decisions: dict[int, list[dict[str, Any]]] = {}
         self._frozen: dict[int, tuple[str, int]] = {}
@@ -121,7 +123,8 @@ class _Stint:
             case "latency":
                 self._latency(record)
             case "transcript":
-                self._tag(record["turn"], "text_raw")
+                party = record.get("party", "agent")
+                self._tag(record["turn"], self._classes.get(f"{party}_text", "text_raw"))
 
     def entries(self) -> list[BaselineEntry]:
         """Return the accepted turns in order."""
@@ -152,7 +155,7 @@ class _Stint:
             turn.terminal.append((name, event.get("reason", "")))
             turn.closed = turn.closed or name == "close"
         if name == "output_accepted":
-            turn.tags["audio_raw"] = None
+            turn.tags[self._classes.get("agent_sound", "audio_raw")] = None
 
     def _marker(self, record: Mapping[str, Any]) -> None:
         name, turn = record["name"], self._turns.get(record["turn"])

@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline.checker import Fault, fault_at, nearest, shown
+from rspp.pipeline.data_flow import REMEDY, data_flow, told
 from rspp.pipeline.normalise import compile_pipeline, recording_level
 from rspp.pipeline.patterns import parse_pattern
 from rspp.pipeline.profile import SIMPLE_NAME, ExecutionProfile
@@ -32,10 +33,13 @@ def cross_faults(spec: PipelineSpec, lines: dict[str, int]) -> list[Fault]:
     """
     finder = _Finder(lines)
     _times(spec, finder)
+    before = len(finder.faults)
     if _profiles(spec, finder):
         for wrong in compile_pipeline(spec).faults:
             finder.add(wrong.path, wrong.problem, wrong.hint)
         _recording(spec, finder)
+        if len(finder.faults) == before:
+            _border(spec, finder)
     slots: dict[str, tuple[str, ...]] = {}
     parts = {"stt": spec.stt, "llm": spec.llm, "tts": spec.tts}
     parts |= {f"alternatives.stt[{index}]": stt for index, stt in enumerate(spec.alternatives.stt)}
@@ -247,6 +251,12 @@ def _recording(spec: PipelineSpec, finder: _Finder) -> None:
             "leave it out, or use `level: L2` with `approval:`",
         )
     finder.once("recording.allow", section.allow)
+
+
+def _border(spec: PipelineSpec, finder: _Finder) -> None:
+    for crossing in data_flow(spec).crossings:
+        if crossing.outcome == "reject":
+            finder.add("data.external", told(crossing), REMEDY)
 
 
 def _slots(llm: RulesLlm, finder: _Finder, part: str) -> dict[str, tuple[str, ...]]:

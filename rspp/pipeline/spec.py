@@ -16,6 +16,8 @@ from rspp.pipeline.profile import SIMPLE_NAME, ExecutionProfile, RecordingLevel
 Probability: TypeAlias = Annotated[float, Meta(ge=0.01, le=0.99)]
 Speech: TypeAlias = Annotated[str, Meta(max_length=4000)]
 Pattern: TypeAlias = Annotated[str, Meta(min_length=1, max_length=500)]
+ContentClass: TypeAlias = Literal["audio_raw", "text_raw", "PII", "PHI"]
+"""Payload classes of what is said and heard."""
 FullClass: TypeAlias = Literal["text_raw", "audio_raw"]
 """Payload classes that a tenant may have recorded in full."""
 
@@ -222,6 +224,19 @@ class RecordingSection(Strict, frozen=True, kw_only=True):
     allow: tuple[FullClass, ...] = ()
 
 
+class DataSection(Strict, frozen=True, kw_only=True):
+    """How sensitive a call is, and what may leave the machine.
+
+    Attributes:
+        caller: class of what callers say, in sound and in words: ``raw``, ``PII`` when it identifies people,
+            ``PHI`` when it is about their health. The agent's replies have the same class.
+        external: classes that providers over the network may be given.
+    """
+
+    caller: Literal["raw", "PII", "PHI"] = "raw"
+    external: tuple[ContentClass, ...] = ("audio_raw", "text_raw")
+
+
 class AlternativeSection(Strict, frozen=True, kw_only=True):
     """The candidates after the first, in order; in a file they stand in one list with it.
 
@@ -254,6 +269,7 @@ class PipelineSpec(Strict, frozen=True, kw_only=True):
         interruption: when a caller's voice stops the agent's.
         budget: longest waits inside a turn.
         recording: how much of a call is recorded.
+        data: how sensitive a call is, and what may leave the machine.
         profile: named defaults: ``simple``, one of ``profiles``, or NAME for NAME.profile.yaml beside the
             pipeline file.
         profiles: execution profiles of one's own, by name.
@@ -277,6 +293,7 @@ class PipelineSpec(Strict, frozen=True, kw_only=True):
     interruption: InterruptionSection = field(default_factory=InterruptionSection)
     budget: BudgetSection = field(default_factory=BudgetSection)
     recording: RecordingSection = field(default_factory=RecordingSection)
+    data: DataSection | UnsetType = UNSET
     profile: Identifier = SIMPLE_NAME
     profiles: dict[str, ExecutionProfile] = field(default_factory=dict)
     adaptive_actions: tuple[AdaptiveAction, ...] | UnsetType = UNSET

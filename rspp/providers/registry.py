@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline import spec as types
+from rspp.pipeline.data_flow import check_border
 from rspp.pipeline.normalise import lesser_voice_of
 
 if TYPE_CHECKING:
@@ -81,9 +82,11 @@ async def open_providers(
         work: where the blocking ones of each modality work; ``offloader`` when left out.
 
     Raises:
-        ConfigurationError: a provider cannot be opened; the message names the field, and for a missing
+        ConfigurationError: a provider over the network would be given what it may not have, or a provider
+            cannot be opened; the message names the field, and for a missing
             API key the environment variable.
     """
+    check_border(spec)
     opened: list[Callable[[], Awaitable[None]]] = []
     try:
         vad = await offloader.run(_open_vad)

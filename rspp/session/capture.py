@@ -14,6 +14,7 @@ from rspp.contracts.media import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Pcm
 if TYPE_CHECKING:
     from rspp.contracts.envelope import PayloadClass
     from rspp.evidence.levels import Downgrade, RecordingLevel
+    from rspp.pipeline.data_flow import DataFlow
     from rspp.session.recording import Recorder
 
 PARTIAL_INTERVAL_US = 500_000
@@ -37,47 +38,48 @@ class PayloadCapture:
     Args:
         level: the session's recording level.
         recorder: takes them; never waits.
+        classes: payload classes of what is said and heard.
     """
 
-    def __init__(self, level: RecordingLevel, recorder: Recorder) -> None:
+    def __init__(self, level: RecordingLevel, recorder: Recorder, classes: DataFlow) -> None:
         self._level = level
+        self._classes = classes
         self._recorder = recorder
         self._partial_us = 0
         self._caller: _Piece | None = None
         self._agent: _Piece | None = None
         self._cleared = 0
 
-    @property
-    def wants_sound(self) -> bool:
-        """Whether anything of the sound is kept."""
-        return self._level.wants("audio_raw")
+    def _wants_sound(self, party: str) -> bool:
+        return self._level.wants(self._classes.sound(party))
 
     def caller_sound(self, turn: int, at_us: int, pcm: Pcm) -> None:
         """The caller was heard: int16 at 16 kHz."""
-        if self.wants_sound:
+        if self._wants_sound("caller"):
             self._caller = self._gather("caller", INPUT_RATE_HZ, self._caller, turn, at_us, pcm)
 
     def agent_sound(self, turn: int, at_us: int, pcm: Pcm) -> None:
         """A frame of the agent's voice passed the gate: int16 at 24 kHz."""
-        if self.wants_sound:
+        if self._wants_sound("agent"):
             self._agent = self._gather("agent", OUTPUT_RATE_HZ, self._agent, turn, at_us, pcm)
 
     def agent_cleared(self, samples: int) -> None:
         """The last samples that passed were taken back before they were played."""
-        if samples and self.wants_sound:
+        if samples and self._wants_sound("agent"):
             self._hand_over("agent", OUTPUT_RATE_HZ, self._agent)
             self._agent = None
             self._cleared += samples
 
     def text(self, party: str, turn: int, at_us: int, text: str, *, final: bool) -> None:
         """Words of a party; of what is not final a sample is kept."""
-        if not text or not self._level.wants("text_raw"):
+        payload_class = self._classes.text(party)
+        if not text or not self._level.wants(payload_class):
             return
         if not final:
             if at_us - self._partial_us < PARTIAL_INTERVAL_US:
                 return
             self._partial_us = at_us
-        self._keep("text_raw", turn, at_us, text.encode(), party=party, final=final)
+        self._keep(payload_class, turn, at_us, text.encode(), party=party, final=final)
 
     def flush(self) -> None:
         """Hand over what was gathered."""
@@ -111,7 +113,7 @@ class PayloadCapture:
         if piece is not None:
             sound = b"".join(piece.frames)
             details = {"party": party, "rate": rate_hz, "cleared": piece.cleared}
-            self._keep("audio_raw", piece.turn, piece.at_us, sound, **details)
+            self._keep(self._classes.sound(party), piece.turn, piece.at_us, sound, **details)
 
     def _keep(
         self, payload_class: PayloadClass, turn: int, at_us: int, data: bytes, **details: object

@@ -14,6 +14,7 @@ import msgspec
 
 from rspp import _kernel
 from rspp.nodes.edge import pressure_of
+from rspp.pipeline.data_flow import data_flow
 from rspp.pipeline.normalise import pipeline_version, with_defaults
 from rspp.session.capture import PayloadCapture
 
@@ -123,7 +124,8 @@ class SessionRecording:
         self._recorder = recorder
         self._level = level
         self._work = work
-        self.capture = PayloadCapture(level, recorder) if recorder is not None else None
+        self._classes = data_flow(spec)
+        self.capture = PayloadCapture(level, recorder, self._classes) if recorder is not None else None
         """Takes what was said and heard; none when nothing is recorded."""
         self._shell: LaneRouter[bytes] = _kernel.LaneRouter(router_id="shell->recorder")
         self._durable = False
@@ -165,6 +167,7 @@ class SessionRecording:
                 "behaviours": sorted(_kernel.BEHAVIOURS),
                 "settings": self._settings,
                 "spec": msgspec.to_builtins(with_defaults(self._spec)),
+                "data": msgspec.to_builtins(self._classes),
                 "redaction": msgspec.to_builtins(self._level.decided()),
             }
         )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TURN_OPEN_DECISION = "turn_open_decision"
 FIRST_OUTPUT = "first_output"
+OUTPUT_CLASSES = frozenset(("audio_raw", "PII", "PHI"))
+"""What the agent's voice is tagged with: as sensitive as what the caller said."""
 CANCEL_FENCE = "cancel_fence"
 AUTHORITY_SAFETY = "authority_safety"
 BASELINE_COMPLETENESS = "baseline_completeness"
@@ -261,7 +263,7 @@ def report_document(
 
 def _is_happy(entry: BaselineEntry) -> bool:
     """Committed with output: an aborted turn says nothing of how fast an answer comes."""
-    return entry.terminal_outcome == "commit" and "audio_raw" in entry.payload_tags
+    return entry.terminal_outcome == "commit" and not OUTPUT_CLASSES.isdisjoint(entry.payload_tags)
 
 
 def _ends_rightly(entry: BaselineEntry) -> bool:

@@ -5,6 +5,7 @@ mod document;
 mod edge;
 mod effects;
 mod lane;
+mod node;
 mod policy;
 mod pool;
 mod record_decoder;
@@ -28,6 +29,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     segment::register(module)?;
     replay::register(module)?;
     edge::register(module)?;
+    node::register(module)?;
     record_decoder::register(module)?;
     module.add_class::<lane::LaneRouter>()?;
     module.add_class::<state::SessionState>()?;

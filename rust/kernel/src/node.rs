@@ -13,6 +13,8 @@
 //! The way out is degrade if allowed, else fallback if allowed, else the turn ends with
 //! `node_timeout_or_failure`. A node that failed within its budget says nothing about budgets.
 
+pub mod flow;
+
 use crate::budget::{Action, Budget, BudgetPolicy};
 use crate::event::{EventScope, PayloadClass};
 use crate::names::named_enum;
