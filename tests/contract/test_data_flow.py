@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import pytest
@@ -15,6 +15,8 @@ from rspp.pipeline.normalise import pipeline_version, spec_digest
 from rspp.pipeline.spec import PipelineSpec
 from rspp.providers.registry import open_providers
 from rspp.session.offload import InlineOffloader
+
+Declared: TypeAlias = tuple[str, str, str, list[str], list[str], list[tuple[str, str]]]
 
 RULES = {"provider": "rules", "rules": [{"hear": "hello", "say": "Hi."}]}
 WRITER = {"provider": "openai", "model": "writer", "api_key_env": ""}
@@ -92,9 +94,9 @@ def test_a_pipeline_that_says_nothing_of_it_keeps_its_version() -> None:
 
 
 def test_the_kernel_refuses_a_node_that_is_given_what_it_does_not_take() -> None:
-    node = ("stt", "session", "cooperative", [], ["audio_raw"], [("audio_raw", "text_raw")])
+    node: Declared = ("stt", "session", "cooperative", [], ["audio_raw"], [("audio_raw", "text_raw")])
     with pytest.raises(ValueError, match=r'node "stt": inputs lack PHI'):
         _kernel.data_flow([node], [], sources=[(0, "PHI")], external=set(), let_out=[])
-    hooked = ("stt", "session", "cooperative", ["on_cancel"], ["audio_raw"], [])
+    hooked: Declared = ("stt", "session", "cooperative", ["on_cancel"], ["audio_raw"], [])
     with pytest.raises(ValueError, match="hooks lack on_barge_in"):
         _kernel.data_flow([hooked], [], sources=[], external=set(), let_out=[])
