@@ -50,22 +50,23 @@ class PayloadCapture:
         self._agent: _Piece | None = None
         self._cleared = 0
 
-    def _wants_sound(self, party: str) -> bool:
+    def wants_sound(self, party: str) -> bool:
+        """Whether anything of the sound of ``caller`` or ``agent`` is kept."""
         return self._level.wants(self._classes.sound(party))
 
     def caller_sound(self, turn: int, at_us: int, pcm: Pcm) -> None:
         """The caller was heard: int16 at 16 kHz."""
-        if self._wants_sound("caller"):
+        if self.wants_sound("caller"):
             self._caller = self._gather("caller", INPUT_RATE_HZ, self._caller, turn, at_us, pcm)
 
     def agent_sound(self, turn: int, at_us: int, pcm: Pcm) -> None:
         """A frame of the agent's voice passed the gate: int16 at 24 kHz."""
-        if self._wants_sound("agent"):
+        if self.wants_sound("agent"):
             self._agent = self._gather("agent", OUTPUT_RATE_HZ, self._agent, turn, at_us, pcm)
 
     def agent_cleared(self, samples: int) -> None:
         """The last samples that passed were taken back before they were played."""
-        if samples and self._wants_sound("agent"):
+        if samples and self.wants_sound("agent"):
             self._hand_over("agent", OUTPUT_RATE_HZ, self._agent)
             self._agent = None
             self._cleared += samples

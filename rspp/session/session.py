@@ -316,7 +316,7 @@ class Session:
         """Caller's audio at 16 kHz."""
         if self._ended.is_set():
             return
-        if self._capture is not None and self._capture.wants_sound:
+        if self._capture is not None and self._capture.wants_sound("caller"):
             turn = self._turn.number if self._turn is not None else 0
             self._capture.caller_sound(turn, self._clock.now_us(), pcm)
         if self._recognition.utterance:
