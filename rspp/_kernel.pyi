@@ -926,7 +926,7 @@ class ExecutionPool:
         ValueError: ``slots`` is 0.
     """
 
-    def __init__(self, slots: int, max_queue: int) -> None: ...
+    def __new__(cls, slots: int, max_queue: int) -> ExecutionPool: ...
     def submit(
         self, now_us: int, task: int, *, key: int, seat: int, deadline_us: int, lane: str = "DataLane"
     ) -> tuple[Literal["slot", "queued", "rejected", "stuck"], int | None]:
