@@ -172,7 +172,7 @@ def _pressed_front_end(
     if sync is not None:
         edge["sync_drop_policy"] = sync
     call = FaultCall(
-        (*ASK, {"do": "pause", "ms": 9_000}, HANG_UP),
+        (*ASK, SPEAKING, *ASK, {"do": "pause", "ms": 9_000}, HANG_UP),
         {"graph": {"edges": [edge]}},
         session_id=session_id,
     )
