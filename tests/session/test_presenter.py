@@ -68,8 +68,11 @@ async def test_a_state_waits_for_no_transcript_and_goes_before_those_that_wait()
     presenter.agent_state("thinking")
     await until(lambda: len(front_end.begun) == 2)
     assert front_end.begun == ["hanging", "thinking"]
-    front_end.words.set()
     presenter.agent_state("speaking")
+    front_end.words.set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert front_end.begun == ["hanging", "thinking"], "states come one after another, and before words"
     front_end.states.set()
     await presenter.flush()
     assert front_end.begun == ["hanging", "thinking", "speaking", "waiting"]
