@@ -511,6 +511,16 @@ class SessionKernel:
 
         ``step`` is ``rotated``, ``started``, ``reattached``, ``finished`` or ``handed_off``.
         """
+    def level_lowered(self, now_us: int, reason: str) -> None:
+        """Record as the recorder that less is kept from now on, as ``recording_level_downgraded``.
+
+        Args:
+            now_us: now.
+            reason: ``level_time_over``, ``payload_store_unavailable`` or ``operator_request``.
+
+        Raises:
+            ValueError: the reason is none of the signal's.
+        """
     def reattach(self, now_us: int, turns: int, messages: int) -> bool:
         """Take over what survived of an earlier placement, before the first turn; false when refused.
 

@@ -91,6 +91,11 @@ def _arrival(kernel: _kernel.SessionKernel, record: Record) -> Effects:
     return ()
 
 
+def _level_lowered(kernel: _kernel.SessionKernel, record: Record) -> Effects:
+    kernel.level_lowered(record["at_us"], record["reason"])
+    return ()
+
+
 def _reattach(kernel: _kernel.SessionKernel, record: Record) -> Effects:
     kernel.reattach(record["at_us"], record["turns"], record["messages"])
     return ()
@@ -118,6 +123,7 @@ ENVIRONMENT: dict[str, Callable[[_kernel.SessionKernel, Record], Effects]] = {
     "ingress": _ingress,
     "admission": _admission,
     "reattach": _reattach,
+    "level_lowered": _level_lowered,
     "arrival": _arrival,
 }
 """Inputs that come from the world: they do not depend on what the kernel decided before."""

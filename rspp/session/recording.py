@@ -233,10 +233,11 @@ class SessionRecording:
     def _drain(self) -> None:
         # What the lanes shed is on record before what they kept is handed over.
         self._kernel.lane_decisions(self._clock.now_us(), self._shell)
-        blocks = list(iter(lambda: self._kernel.drain_records(DRAIN_LIMIT), b""))
-        if self._recorder is not None and self.capture is not None:
+        if self.capture is not None:
             self.capture.flush()
             self._lower()
+        blocks = list(iter(lambda: self._kernel.drain_records(DRAIN_LIMIT), b""))
+        if self._recorder is not None:
             for block in blocks[:-1]:
                 self._recorder.write(block, [])
             last = blocks[-1] if blocks else b""
@@ -254,6 +255,7 @@ class SessionRecording:
         failing = bool(self._recorder.payload_failure)
         step = self.capture.lower(self._clock.wall_clock_ms(), failing=failing)
         if step is not None:
+            self._kernel.level_lowered(self._clock.now_us(), step.reason)
             self._record(
                 kind="recording_level", before=step.from_level, after=step.to_level, reason=step.reason
             )

@@ -18,6 +18,7 @@ use rspp_kernel::invocation::{self, outcome::Ending};
 use rspp_kernel::migration::Step;
 use rspp_kernel::reason::Reason;
 use rspp_kernel::session as kernel;
+use rspp_kernel::signal::Signal;
 
 use crate::admission::{Admission, Places};
 use crate::edge::{fields, EdgeBuffer};
@@ -398,6 +399,15 @@ impl SessionKernel {
             told.push(fields(py, &notice, router_id, lane, domain)?);
         }
         Ok(told)
+    }
+
+    /// The recording goes on at a lower level: say so as the recorder.
+    fn level_lowered(&mut self, now_us: u64, reason: &str) -> PyResult<()> {
+        let known = Signal::RecordingLevelDowngraded.reasons();
+        let codes: Vec<_> = known.iter().map(|reason| reason.code()).collect();
+        let chosen = Reason::parse(reason).filter(|reason| known.contains(reason));
+        self.inner.level_lowered(now_us, choice("reason", reason, chosen, &codes)?);
+        Ok(())
     }
 
     /// Take over what survived of an earlier placement, before the first turn; false when refused.

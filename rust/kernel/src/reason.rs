@@ -132,6 +132,9 @@ reasons! {
     ConfigurationInvalid, "configuration_invalid", "shell", "A file, flag or environment variable is missing or wrong.";
     InternalError, "internal_error", "shell", "A defect of RSPP itself.";
     UnlistedReason, "unlisted_reason", "shell", "A reason from outside that is in no vocabulary; the input beside it keeps the word.";
+    LevelTimeOver, "level_time_over", "evidence", "The window of a recording level is over.";
+    PayloadStoreUnavailable, "payload_store_unavailable", "evidence", "Content cannot be kept any longer.";
+    OperatorRequest, "operator_request", "evidence", "An operator asked for less to be recorded.";
 }
 
 impl Reason {

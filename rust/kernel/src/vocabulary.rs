@@ -17,15 +17,16 @@ use Reason::{
     CancelRequestedBeforeInvoke, Cancelled, CircuitClosed, CircuitHalfOpened, CircuitOpened,
     ConfigurationInvalid, CpAdmissionAllowed, CpAdmissionDeferCapacity, CpAdmissionRejectPolicy, Drained,
     DuplicateIdentity, EdgeWatermarkHigh, ExecutionPlanDenied, Forced, HangUp, InternalError,
-    LeaseDeauthorized, LeaseExpired, LeaseInvalidInput, LeaseStaleEpoch, LeftRoom,
-    NodeBudgetThresholdExceeded, NodeTimeoutOrFailure, OutputAccepted, PlanMaterializationFailed,
-    ProviderAuthOrPolicyBlock, ProviderCancelled, ProviderClientError, ProviderEmptyAudio,
-    ProviderEndpointMissing, ProviderFailure, ProviderOverload, ProviderServerError, ProviderTimeout,
-    ProviderTransportError, QueuePressureDrop, Reconnected, RecordingEvidenceUnavailable,
-    RegionFailoverComplete, RegionFailoverStart, RemovedFromRoom, RoomClosed, RoomDeleted,
-    SchedulingPointShed, ServerShutdown, SessionClosed, SessionTurnIntent, SnapshotInvalidOrMissing,
-    StageADetailOverflow, Superseded, SyncAtomicDrop, SyncDomainPartialLoss, TrackMuted, TrackUnmuted,
-    TrackUnpublished, TransportDisconnectOrStall, TurnStartBundleResolutionFailed, UnlistedReason,
+    LeaseDeauthorized, LeaseExpired, LeaseInvalidInput, LeaseStaleEpoch, LeftRoom, LevelTimeOver,
+    NodeBudgetThresholdExceeded, NodeTimeoutOrFailure, OperatorRequest, OutputAccepted,
+    PayloadStoreUnavailable, PlanMaterializationFailed, ProviderAuthOrPolicyBlock, ProviderCancelled,
+    ProviderClientError, ProviderEmptyAudio, ProviderEndpointMissing, ProviderFailure, ProviderOverload,
+    ProviderServerError, ProviderTimeout, ProviderTransportError, QueuePressureDrop, Reconnected,
+    RecordingEvidenceUnavailable, RegionFailoverComplete, RegionFailoverStart, RemovedFromRoom, RoomClosed,
+    RoomDeleted, SchedulingPointShed, ServerShutdown, SessionClosed, SessionTurnIntent,
+    SnapshotInvalidOrMissing, StageADetailOverflow, Superseded, SyncAtomicDrop, SyncDomainPartialLoss,
+    TrackMuted, TrackUnmuted, TrackUnpublished, TransportDisconnectOrStall, TurnStartBundleResolutionFailed,
+    UnlistedReason,
 };
 
 const PROVIDER: &[Reason] = &[
@@ -165,7 +166,9 @@ impl Signal {
             Self::Muted => &[TrackMuted, TrackUnpublished, UnlistedReason],
             Self::OutputAccepted => &[OutputAccepted],
             Self::PlaybackCancelled => &[CancelFenceApplied],
-            Self::RecordingLevelDowngraded => &[StageADetailOverflow],
+            Self::RecordingLevelDowngraded => {
+                &[StageADetailOverflow, LevelTimeOver, PayloadStoreUnavailable, OperatorRequest]
+            }
             Self::AbiReject => &[
                 AbiEnvelopeInvalid,
                 AbiVersionUnsupported,

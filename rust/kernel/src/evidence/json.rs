@@ -388,6 +388,7 @@ fn call(made: Call, turn: u32, interner: &Interner, out: &mut String) {
         Call::Reattach { turns, messages } => {
             put(out, format_args!(r#","turns":{turns},"messages":{messages}"#));
         }
+        Call::LevelLowered { reason } => put(out, format_args!(r#","reason":"{}""#, reason.code())),
         Call::DeadlinePassed => {}
     }
 }

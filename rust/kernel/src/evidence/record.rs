@@ -12,7 +12,7 @@ use crate::invocation::outcome::Ending;
 use crate::invocation::policy::RetryDecision;
 use crate::names::named_enum;
 use crate::plan::ResolvedTurnPlan;
-use crate::reason::Label;
+use crate::reason::{Label, Reason};
 use crate::signal::{Emitter, Signal};
 use crate::turn::Transition;
 
@@ -166,6 +166,11 @@ pub enum Call {
         /// Messages of the conversation whose words came along.
         messages: u32,
     },
+    /// The recording goes on at a lower level.
+    LevelLowered {
+        /// Why.
+        reason: Reason,
+    },
 }
 
 impl Call {
@@ -181,6 +186,7 @@ impl Call {
             Self::Admission(_) => "admission",
             Self::Arrival { .. } => "arrival",
             Self::Reattach { .. } => "reattach",
+            Self::LevelLowered { .. } => "level_lowered",
         }
     }
 }

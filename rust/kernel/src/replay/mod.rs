@@ -20,7 +20,6 @@ use crate::evidence::record::{Body, Record};
 use crate::evidence::ring::Gap;
 use crate::reason::{Interner, Label, Reason};
 use crate::session::SessionKernel;
-use crate::signal::Signal;
 
 use compare::{Group, Judge, Place};
 use divergence::{Class, Found};
@@ -296,8 +295,9 @@ impl Replay {
 fn incomplete(record: &Record) -> Option<Gap> {
     let no_room = Reason::RecordingEvidenceUnavailable;
     let starved = match record.body {
-        Body::Signal { signal: Signal::RecordingLevelDowngraded, .. } => true,
-        Body::Signal { reason, .. } => reason == Label::Known(no_room),
+        Body::Signal { reason, .. } => {
+            reason == Label::Known(no_room) || reason == Label::Known(Reason::StageADetailOverflow)
+        }
         Body::Decision(decision) => decision.reason == no_room,
         _ => false,
     };

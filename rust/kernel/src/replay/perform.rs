@@ -47,6 +47,7 @@ pub(super) fn give(kernel: &mut SessionKernel, record: &Record, words: &Interner
                 kernel.reattach(at_us, turns, messages);
             }
             Call::DeadlinePassed => kernel.deadline_passed(at_us),
+            Call::LevelLowered { reason } => kernel.level_lowered(at_us, reason),
             Call::Arrival { event, bytes, carrier, .. } => {
                 kernel.arrive(at_us, event, bytes, carrier);
             }

@@ -70,6 +70,21 @@ impl SessionKernel {
         }
     }
 
+    /// The shell keeps less from now on; says so as the recorder.
+    pub fn level_lowered(&mut self, now_us: u64, reason: Reason) {
+        self.enter(now_us);
+        self.note_call(Class::Baseline, self.open_turn(), Call::LevelLowered { reason });
+        if self.authority.drained() {
+            return;
+        }
+        let (signal, emitter, reason) =
+            (Signal::RecordingLevelDowngraded, Emitter::Or02, Label::Known(reason));
+        match self.open_turn() {
+            0 => self.signal_session(Class::Baseline, signal, emitter, reason),
+            turn => self.signal_turn(Class::Baseline, turn, signal, emitter, reason),
+        }
+    }
+
     pub(super) fn epoch_of(&self, turn: u32) -> u64 {
         self.turn_epochs
             .iter()

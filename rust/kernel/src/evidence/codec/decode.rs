@@ -237,6 +237,7 @@ impl Reader<'_> {
             }),
             Kind::Reattach => Body::Call(Call::Reattach { turns: self.narrow()?, messages: self.narrow()? }),
             Kind::DeadlinePassed => Body::Call(Call::DeadlinePassed),
+            Kind::LevelLowered => Body::Call(Call::LevelLowered { reason: self.member()? }),
             Kind::Admission => Body::Call(Call::Admission(Place {
                 point: self.member()?,
                 outcome: self.member()?,

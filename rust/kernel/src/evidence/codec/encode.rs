@@ -250,6 +250,7 @@ impl<'words> Encoder<'words> {
     fn call(&mut self, call: Call) {
         match call {
             Call::DeadlinePassed => {}
+            Call::LevelLowered { reason } => self.member(reason),
             Call::Invoke { modality } => self.member(modality),
             Call::OutputHandedOn { invocation } => self.number(u64::from(invocation)),
             Call::AttemptFinished { invocation, ending, idle_us } => {

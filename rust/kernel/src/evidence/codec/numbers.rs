@@ -31,7 +31,7 @@ named_enum! {
         RoutingView => "routing_view", Migration => "migration", Invoke => "invoke",
         OutputHandedOn => "output_handed_on", AttemptFinished => "attempt_finished",
         Ingress => "ingress", DeadlinePassed => "deadline_passed", Admission => "admission",
-        Arrival => "arrival", Reattach => "reattach",
+        Arrival => "arrival", Reattach => "reattach", LevelLowered => "level_lowered",
     }
 }
 
@@ -138,6 +138,7 @@ pub(super) const fn kind(body: Body) -> Kind {
             Call::Admission(_) => Kind::Admission,
             Call::Arrival { .. } => Kind::Arrival,
             Call::Reattach { .. } => Kind::Reattach,
+            Call::LevelLowered { .. } => Kind::LevelLowered,
         },
         Body::Input(event) => match event {
             Event::Lease { .. } => Kind::Lease,

@@ -81,7 +81,7 @@ impl Draw<'_> {
     }
 
     fn call(&mut self, interner: &mut Interner) -> Call {
-        match self.number() % 6 {
+        match self.number() % 9 {
             0 => Call::Invoke { modality: self.member() },
             1 => Call::OutputHandedOn { invocation: self.small() },
             2 => Call::AttemptFinished {
@@ -115,6 +115,7 @@ impl Draw<'_> {
                 carrier: self.flag().then(|| self.number().cast_signed()),
             },
             6 => Call::Reattach { turns: self.small(), messages: self.small() },
+            7 => Call::LevelLowered { reason: self.member() },
             _ => Call::DeadlinePassed,
         }
     }

@@ -1,0 +1,83 @@
+"""A call records at its level, goes down by itself, says so, and replays all the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rspp.contracts.ports import Hypothesis
+from rspp.evidence.memory import MemoryRecorder
+from rspp.evidence.payloads import PayloadStore
+from rspp.evidence.reader import Recording, open_recording
+from rspp.evidence.writer import EvidenceWriter
+from rspp.pipeline.normalise import recording_level
+from rspp.replay.engine import recompute
+from tests.session.fakes import FakeCaller, FakeWorld
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+FIRST, SECOND = 6_000, 7_000
+
+
+class FakeFailingRecorder(MemoryRecorder):
+    """A recorder whose store takes no payload."""
+
+    @property
+    def payload_failure(self) -> str:
+        return "no space left on device" if self.payloads else ""
+
+
+def world_of(recording: dict[str, Any]) -> FakeWorld:
+    caller = FakeCaller(bursts=[(1_000, 2_000, FIRST), (70_000, 71_000, SECOND)], hang_up_ms=75_000)
+    heard = {FIRST: Hypothesis(text="before it", complete=True), SECOND: Hypothesis(text="after it")}
+    return FakeWorld(caller, heard, lambda _: "one two three", settings={"recording": recording})
+
+
+def hold(root: Path, recording: dict[str, Any]) -> Recording:
+    world = world_of(recording)
+    with EvidenceWriter(root, "acme", payloads=PayloadStore(root, "acme")) as writer:
+        recorder = writer.open("fake", epoch=1, level=recording_level(world.spec))
+        world.timeline = recorder  # type: ignore[assignment]
+        world.hold()
+        assert recorder.close()
+    return open_recording(root / "acme" / "fake")
+
+
+def downgrades(records: Iterable[dict[str, Any]]) -> list[str]:
+    events = [record["event"] for record in records if record["kind"] == "signal"]
+    return [event["reason"] for event in events if event["signal"] == "recording_level_downgraded"]
+
+
+def texts(root: Path) -> list[bytes]:
+    reading = PayloadStore(root, "acme").read("fake")
+    return [entry.data for entry in reading.entries if entry.payload_class == "text_raw"]
+
+
+def test_an_l1_window_ends_by_itself(tmp_path: Path) -> None:
+    recording = hold(tmp_path, {"level": "L1", "until_minutes": 1})
+    assert downgrades(recording.records()) == ["level_time_over"]
+    levels = [record for record in recording.records() if record["kind"] == "recording_level"]
+    assert [(one["before"], one["after"]) for one in levels] == [("L1", "L0")]
+    assert "•••••• ••".encode() in texts(tmp_path)
+    assert "••••• ••".encode() not in texts(tmp_path)
+    assert recompute(recording).identical
+
+
+def test_the_default_level_keeps_no_words_and_never_goes_down(tmp_path: Path) -> None:
+    recording = hold(tmp_path, {"level": "L0"})
+    assert downgrades(recording.records()) == []
+    assert texts(tmp_path) == []
+    words = [record["words"] for record in recording.records() if record["kind"] == "transcript"]
+    assert words.count(2) == 2
+
+
+def test_a_store_that_takes_nothing_lowers_the_level_once() -> None:
+    world = world_of({"level": "L2", "approval": "tests", "allow": ["text_raw"]})
+    recorder = FakeFailingRecorder("L2")
+    world.timeline = recorder  # type: ignore[assignment]
+    world.hold()
+    assert downgrades(recorder.records) == ["payload_store_unavailable"]
+    kept = [data for kind, _, _, data in recorder.payloads if kind == "text_raw"]
+    assert b"before it" in kept
+    assert b"after it" not in kept
