@@ -200,7 +200,7 @@ class Session:
         self._timer_us: int | None = None
         self._ended = asyncio.Event()
         self._left = False
-        self._draining = False
+        self._draining = self._leaving = False
         self._step_us = self._created_us
         self._recording = SessionRecording(
             session_id=session_id,
@@ -507,6 +507,9 @@ class Session:
                     self._ended.set()
                 case _kernel.RefuseIntent():
                     self._refused(effect)
+        if self._leaving and self._turn is None:
+            self._leaving = False
+            self.end("drained")
         self._arm_timer()
 
     def _arm_timer(self) -> None:
@@ -636,7 +639,8 @@ class Session:
             delay_s = self._transport.queued_samples() / OUTPUT_RATE_HZ
             asyncio.get_running_loop().call_later(delay_s, self._played, turn)
         elif self._draining:
-            self.end("drained")
+            # Not now: the same step may open a turn that tells the caller what happened.
+            self._leaving = True
 
     def _played(self, turn: Reply) -> None:
         """The last sample of a committed turn has been played."""

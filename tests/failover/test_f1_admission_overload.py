@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from rspp._kernel import Admission
 from rspp.pipeline.quotas import FOREVER_US
-from tests.failover.faults import ANSWER, ASK, FaultCall, Step, refused_before_open
+from rspp.tooling.fault_call import ANSWER, ASK, FaultCall, refused_before_open
+
+if TYPE_CHECKING:
+    from rspp.tooling.faults import Step
 
 FREE: Step = {"do": "pause", "name": "fault", "ms": 15_000}
 PLENTY = (10_000, 10_000, 10_000)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.failover.faults import ASK, FaultCall, FaultResponder, fault_after
+from rspp.tooling.fault_call import ASK, FaultCall, fault_after
+from rspp.tooling.faults import FaultResponder
 
 WAIT = (*ASK, {"do": "pause", "ms": 5_500}, {"do": "hang_up"})
 QUICK_BUDGET = {"budget": {"first_output_ms": 1_200, "stall_ms": 1_000}}

@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 
 from rspp.contracts.errors import ProviderError
-from tests.failover.faults import (
-    ANSWER,
-    ASK,
-    QUESTION,
-    FaultCall,
-    FaultRecognition,
-    FaultResponder,
-    fault_after,
-)
+from rspp.tooling.fault_call import ANSWER, ASK, QUESTION, FaultCall, fault_after
+from rspp.tooling.faults import FaultRecognition, FaultResponder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

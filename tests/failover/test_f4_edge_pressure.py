@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from tests.failover.faults import ASK, SPEAKING, FaultCall, Record, fault_after
+from rspp.tooling.fault_call import ASK, SPEAKING, FaultCall, fault_after
+
+if TYPE_CHECKING:
+    from rspp.tooling.faults import Record
 
 FLOW = ("watermark", "flow_xoff", "flow_xon")
 DEPTH = {"max_queue_ms": 1_000, "watermarks": {"queue_items": {"high": 20, "low": 10}}}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.failover.faults import ASK, SPEAKING, FaultCall, Record
+from rspp.tooling.fault_call import ASK, SPEAKING, FaultCall
+
+if TYPE_CHECKING:
+    from rspp.tooling.faults import Record
 
 TALK = (*ASK, SPEAKING, *ASK, {"do": "pause", "ms": 14_000}, {"do": "hang_up"})
 """More is said than the front end's edge holds: a question, an answer cut short, and both once more."""

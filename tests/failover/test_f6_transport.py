@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from tests.failover.faults import FaultCall, fault_after
+from rspp.tooling.fault_call import FaultCall, fault_after
 
 
 def lose(call: FaultCall, state: str, reason: str = "") -> None:

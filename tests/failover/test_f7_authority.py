@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rspp._kernel import LEASE_EXPIRED, STALE_EPOCH
-from tests.failover.faults import ASK, FaultCall, fault_after
+from rspp.tooling.fault_call import ASK, FaultCall, fault_after
 
 pytestmark = pytest.mark.quick
 

@@ -8,7 +8,7 @@ import pytest
 from rspp._kernel import STALE_EPOCH
 from rspp.authority.store import TTL_MS
 from rspp.contracts.validation import check_stream
-from tests.failover.faults import ASK, FaultCall, TakeoverCall, fault_after
+from rspp.tooling.fault_call import ASK, FaultCall, TakeoverCall, fault_after
 
 
 @pytest.fixture(scope="module")

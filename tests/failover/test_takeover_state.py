@@ -14,7 +14,7 @@ from rspp.evidence.payloads import PayloadStore
 from rspp.evidence.reader import open_recording
 from rspp.evidence.writer import EvidenceWriter
 from rspp.replay.inputs import kernel_arguments
-from tests.failover.faults import ANSWER, ASK, QUESTION, SPEAKING, FaultCall, TakeoverCall
+from rspp.tooling.fault_call import ANSWER, ASK, QUESTION, SPEAKING, FaultCall, TakeoverCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.failover.faults import FaultCall, FaultResponder
+from rspp.tooling.fault_call import FaultCall
+from rspp.tooling.faults import FaultResponder
 from tests.failover.test_f1_admission_overload import overloaded, quotas, taken_by_another
 from tests.failover.test_f2_node_failure import WAIT
 from tests.replay.tapes import TapedKernel, Tapes

@@ -12,7 +12,8 @@ from rspp import _kernel
 from rspp.contracts.errors import ProviderError
 from rspp.pipeline.normalise import plan_template, turn_policy
 from rspp.pipeline.spec import PipelineSpec
-from tests.failover.faults import ASK, FaultCall, FaultResponder, TakeoverCall, fault_after
+from rspp.tooling.fault_call import ASK, FaultCall, TakeoverCall, fault_after
+from rspp.tooling.faults import FaultResponder
 from tests.replay.tapes import TapedKernel, Tapes
 from tests.session.test_session import MHM, STOP, ask, world
 

@@ -14,7 +14,8 @@ import pytest
 
 from rspp._kernel import MERGE_RULE_ID, MERGE_RULE_VERSION, ORDERING_MARKERS
 from rspp.session.session import Session
-from tests.failover.faults import ASK, SPEAKING, FaultCall, FaultResponder
+from rspp.tooling.fault_call import ASK, SPEAKING, FaultCall
+from rspp.tooling.faults import FaultResponder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
-from tests.failover.faults import FaultCall, Record
+from rspp.tooling.fault_call import FaultCall
+
+if TYPE_CHECKING:
+    from rspp.tooling.faults import Record
 
 
 @functools.cache

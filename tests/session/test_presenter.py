@@ -12,12 +12,12 @@ from rspp.nodes.edge import edge_buffer
 from rspp.pipeline.normalise import compile_pipeline
 from rspp.pipeline.spec import PipelineSpec
 from rspp.session.presenter import GROWING, Presenter
-from tests.failover.faults import ASK, FaultCall
+from rspp.tooling.fault_call import ASK, FaultCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.failover.faults import Record
+    from rspp.tooling.faults import Record
 
 CONTROL_ROOM = 64
 
