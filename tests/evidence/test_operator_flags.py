@@ -64,6 +64,7 @@ class FakeCalls:
         return True
 
 
+@pytest.mark.conformance("M-20")
 @pytest.mark.parametrize(("tenant", "looked_at"), [("acme", 1), ("other", 0)])
 async def test_a_lost_call_of_another_tenant_is_left_alone(tenant: str, looked_at: int) -> None:
     calls = FakeCalls()

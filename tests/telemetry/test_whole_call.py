@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import msgspec
+import pytest
 from opentelemetry.sdk.resources import Resource
 
 from rspp.contracts.ports import Hypothesis
@@ -36,6 +37,7 @@ def call() -> tuple[Record, ...]:
     return tuple(world.timeline.records)
 
 
+@pytest.mark.conformance("M-14")
 def test_or_01_a_session_gives_one_tree_for_each_turn() -> None:
     records = call()
     context = SessionContext.from_header(dict(records[0]) | {"tenant": "acme", "epoch": 1})
@@ -59,6 +61,7 @@ def test_or_01_a_session_gives_one_tree_for_each_turn() -> None:
             assert span.start_time <= span.end_time
 
 
+@pytest.mark.conformance("M-14")
 def test_or_01_a_session_heard_through_the_sink_gives_its_metrics() -> None:
     sink = TelemetrySink(TelemetrySettings())
     header, *records = call()
