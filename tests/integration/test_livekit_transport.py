@@ -92,6 +92,12 @@ async def test_a_cancelled_write_does_not_break_the_next(livekit_server: LiveKit
 
 async def test_an_odd_rest_is_filled_up_and_played(livekit_server: LiveKitServer) -> None:
     async with in_call(livekit_server) as (transport, _, peer):
+        # So short a sound is lost on a path that does not flow yet.
+        await asyncio.gather(speak(transport, 25), peer.hear(AGENT))
+        heard = 0
+        while heard != peer.loud[AGENT]:
+            heard = peer.loud[AGENT]
+            await asyncio.sleep(0.4)
         # The native source plays whole steps of 10 ms: these 4 ms would wait for the next utterance.
         await transport.write(np.full(100, 20_000, np.int16))
         await peer.hear(AGENT, 1)
