@@ -11,7 +11,7 @@ from rspp.pipeline.data_flow import check_border
 from rspp.pipeline.normalise import lesser_voice_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from rspp.contracts.ports import (
         Offloader,
@@ -69,7 +69,7 @@ class Providers:
 
 
 async def open_providers(
-    spec: PipelineSpec, offloader: Offloader, work: Mapping[str, Offloader] | None = None
+    spec: PipelineSpec, offloader: Offloader, work: Callable[[str], Offloader] | None = None
 ) -> Providers:
     """Open the providers of a pipeline for one session.
 
@@ -135,12 +135,12 @@ def _closing(vad: VoiceActivityDetector) -> Callable[[], Awaitable[None]]:
     return close
 
 
-async def embedded_voice(offloader: Offloader, work: Mapping[str, Offloader] | None = None) -> Synthesizer:
+async def embedded_voice(offloader: Offloader, work: Callable[[str], Offloader] | None = None) -> Synthesizer:
     """Open the voice that needs no key and no network; it speaks when the pipeline's own one fails.
 
     Args:
         offloader: where it is started.
-        work: where blocking providers work, by modality; ``offloader`` when left out.
+        work: gives each blocking provider of a modality a place to work; ``offloader`` when left out.
 
     Raises:
         ConfigurationError: it cannot be started.
@@ -158,7 +158,7 @@ async def _open_recognition(
     stt: types.PocketsphinxStt | types.OpenAiStt,
     spec: PipelineSpec,
     offloader: Offloader,
-    work: Mapping[str, Offloader] | None,
+    work: Callable[[str], Offloader] | None,
 ) -> RecognitionStream:
     if isinstance(stt, types.OpenAiStt):
         endpoint, key = stt, api_key("stt", stt)
@@ -173,7 +173,7 @@ async def _open_recognition(
 
     candidates = (spec.llm, *spec.alternatives.llm)
     rules = next((llm for llm in candidates if isinstance(llm, types.RulesLlm)), None)
-    return await open_pocketsphinx(stt, rules, offloader, work["stt"] if work else None)
+    return await open_pocketsphinx(stt, rules, offloader, work("stt") if work else None)
 
 
 async def _open_responder(llm: types.RulesLlm | types.OpenAiLlm, offloader: Offloader) -> Responder:
@@ -192,7 +192,7 @@ async def _open_responder(llm: types.RulesLlm | types.OpenAiLlm, offloader: Offl
 
 
 async def _open_synthesizer(
-    spec: types.EspeakTts | types.OpenAiTts, offloader: Offloader, work: Mapping[str, Offloader] | None
+    spec: types.EspeakTts | types.OpenAiTts, offloader: Offloader, work: Callable[[str], Offloader] | None
 ) -> Synthesizer:
     if isinstance(spec, types.OpenAiTts):
         key = api_key("tts", spec)
@@ -205,7 +205,7 @@ async def _open_synthesizer(
         return await offloader.run(open_synthesizer)
     from rspp.providers.espeak import open_espeak
 
-    return await open_espeak(spec.voice, spec.words_per_minute, offloader, work["tts"] if work else None)
+    return await open_espeak(spec.voice, spec.words_per_minute, offloader, work("tts") if work else None)
 
 
 def api_key(section: str, endpoint: types.OpenAiEndpoint) -> str:

@@ -192,7 +192,7 @@ class Calls:
         offloader = ThreadOffloader(plan.session_id)
         work = self._pool.session()
         try:
-            providers = await open_providers(plan.spec, offloader, work.seats)
+            providers = await open_providers(plan.spec, offloader, work.seat)
             lease: Lease | None = None
             try:
                 taken = await take_lease(

@@ -66,7 +66,7 @@ async def join_room(
         closing(WorkPool(profile_of(plan.spec), clock)) as pool,
     ):
         work = pool.session()
-        providers = await open_providers(plan.spec, offloader, work.seats)
+        providers = await open_providers(plan.spec, offloader, work.seat)
         handed_over = False
         try:
             taken = await take_lease(

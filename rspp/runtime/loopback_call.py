@@ -60,7 +60,7 @@ async def loopback_call(
     pool = WorkPool(profile_of(spec), clock, inline=virtual)
     work = pool.session()
     # Loading models may take longer than a lease lasts, so it comes before the lease.
-    opened = providers or await open_providers(spec, offloader, work.seats)
+    opened = providers or await open_providers(spec, offloader, work.seat)
     store = SqliteLeaseStore(":memory:", clock)
     lease = store.acquire(session_id, "loopback", LEASE_MS, {})
     if not isinstance(lease, Lease):

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NODES = ("stt", "tts")
-"""Nodes with providers that block."""
 Refusal: TypeAlias = Literal["rejected", "displaced", "expired", "overdue", "stuck"]
 
 
@@ -228,18 +226,27 @@ def _refused(why: Refusal) -> ProviderError:
 
 
 class Seat:
-    """Where one node of a session asks for blocking work to be run; an ``Offloader``.
+    """Where one provider of a session asks for blocking work to be run; an ``Offloader``.
+
+    Work that does not return blocks its own seat and no other.
 
     Args:
         pool: runs it.
         key: number of the session, whose pieces share.
+        uses: what each node asked, for all of its seats.
+        node: the provider's node.
     """
 
-    def __init__(self, pool: WorkPool, key: int) -> None:
+    def __init__(self, pool: WorkPool, key: int, uses: dict[str, PoolUse], node: str) -> None:
         self._pool = pool
+        self._uses = uses
+        self._node = node
         self.key, self.number = key, pool.number()
-        self.use = PoolUse()
-        """Since it was last taken."""
+
+    @property
+    def use(self) -> PoolUse:
+        """What the node asked since it was last taken."""
+        return self._uses.setdefault(self._node, PoolUse())
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run ``work`` when it is its turn; see ``WorkPool.run``."""
@@ -254,15 +261,16 @@ class SessionWork:
     """
 
     def __init__(self, pool: WorkPool) -> None:
-        key = pool.number()
-        self.seats: dict[str, Seat] = {node: Seat(pool, key) for node in NODES}
-        """Where each node asks."""
+        self._pool = pool
+        self._key = pool.number()
+        self._uses: dict[str, PoolUse] = {}
+
+    def seat(self, node: str) -> Seat:
+        """Return a seat for one more provider of a node."""
+        return Seat(self._pool, self._key, self._uses, node)
 
     def taken(self) -> list[tuple[str, PoolUse]]:
         """Return what each node asked since the last time; those that asked nothing are left out."""
-        used: list[tuple[str, PoolUse]] = []
-        for node, seat in self.seats.items():
-            if seat.use.tasks or seat.use.refused:
-                used.append((node, seat.use))
-                seat.use = PoolUse()
+        used = [(node, use) for node, use in sorted(self._uses.items()) if use.tasks or use.refused]
+        self._uses.clear()
         return used

@@ -695,7 +695,7 @@ class Session:
             self._kept.prepared = [chunk async for chunk in self._providers.synthesizer.synthesize(text)]
         except ProviderError as error:
             log.warning("the embedded voice will speak failure notices", error=error.message)
-            voice = await embedded_voice(self._offloader, self._work.seats if self._work else None)
+            voice = await embedded_voice(self._offloader, self._work.seat if self._work else None)
             try:
                 self._kept.prepared = [chunk async for chunk in voice.synthesize(text)]
             finally:

@@ -178,7 +178,7 @@ class FaultCall:
         spec = msgspec.convert({**PIPELINE, **self.settings}, PipelineSpec)
         offloader = InlineOffloader()
         work = WorkPool(profile_of(spec), self.clock, inline=True).session()
-        real = await open_providers(spec, offloader, work.seats)
+        real = await open_providers(spec, offloader, work.seat)
         self.voice = FaultSynthesizer(real.synthesizer)
         self.responders = [self.responder(real.responder)]
         self.responders += [FaultResponder(real.responder) for _ in range(self.spare)]
