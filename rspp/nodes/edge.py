@@ -9,8 +9,6 @@ from msgspec import UNSET
 from rspp._kernel import EdgeBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from rspp.pipeline.graph import GraphEdge
 
 
@@ -45,20 +43,6 @@ def edge_buffer(edge: GraphEdge) -> EdgeBuffer[Any]:
     )
 
 
-def pressure_of(edge: EdgeBuffer[Any], decided: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the fields of a pressure record: what waits, what was shed, and what the edge decided.
-
-    The decisions carry no time, because the edges of a session are not told it.
-
-    Args:
-        edge: the edge.
-        decided: what ``SessionKernel.edge_decisions`` recorded of it.
-    """
-    kept = ("signal", "emitted_by", "turn", "reason", "seq_range", "amount")
-    decisions = [{name: fields[name] for name in kept if name in fields} for fields in decided]
-    return {
-        "edge": edge.edge_id,
-        "queued_ms": edge.queued_us // 1000,
-        "shed": edge.shed,
-        "decisions": decisions,
-    }
+def pressure_of(edge: EdgeBuffer[Any]) -> dict[str, Any]:
+    """Return the fields of a pressure record: what waits on an edge, ms, and what it has shed, items."""
+    return {"edge": edge.edge_id, "queued_ms": edge.queued_us // 1000, "shed": edge.shed}

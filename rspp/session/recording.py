@@ -19,8 +19,6 @@ from rspp.pipeline.normalise import pipeline_version, with_defaults
 from rspp.session.capture import PayloadCapture
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rspp._kernel import EdgeBuffer, LaneRouter, SessionKernel
     from rspp.contracts.envelope import PayloadClass
     from rspp.contracts.ports import Clock
@@ -131,7 +129,6 @@ class SessionRecording:
         self._durable = False
         self._closed = asyncio.Event()
         self._pressure: dict[str, Any] = {}
-        self._decided: list[Mapping[str, Any]] = []
         self._pressure_us = clock.now_us()
 
     async def run(self) -> None:
@@ -212,15 +209,14 @@ class SessionRecording:
 
     def edges_decided(self) -> None:
         """Record what the speech edge decided, at the time of it."""
-        self._decided += self._kernel.edge_decisions(self._clock.now_us(), self._speech)
+        self._kernel.edge_decisions(self._clock.now_us(), self._speech)
 
     def _edges(self) -> None:
         """Record what the edges decided; of the speech edge also what waits on it, when that changed."""
         now = self._clock.now_us()
         self.edges_decided()
         self._kernel.lane_decisions(now, self._presenter)
-        pressure = pressure_of(self._speech, self._decided)
-        self._decided = []
+        pressure = pressure_of(self._speech)
         if pressure != self._pressure:
             self._pressure = pressure
             self._record(kind="pressure", **pressure)
