@@ -28,12 +28,13 @@ _EMPTY = np.zeros(0, dtype=np.int16)
 
 
 def whole_ms(now_us: int) -> int:
-    """Return a time in whole milliseconds, in microseconds.
+    """Return a time in microseconds, rounded up to the whole millisecond.
 
     Sound comes and leaves every few milliseconds. The jitter below one decides nothing, but recorded it
-    would be half of a recording: random digits cannot be packed.
+    would be half of a recording: random digits cannot be packed. Rounded up, a lease is never taken to last
+    a moment longer than it does.
     """
-    return now_us - now_us % 1000
+    return -(-now_us // 1000) * 1000
 
 
 class PlayoutNode:

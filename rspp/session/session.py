@@ -437,7 +437,8 @@ class Session:
 
     def _sound_cleared(self, samples: int) -> None:
         if self._capture is not None:
-            self._capture.agent_cleared(samples)
+            number = self._turn.number if self._turn is not None else 0
+            self._capture.agent_cleared(number, self._clock.now_us(), samples)
 
     def _drained(self, turn: int) -> None:
         self._perform(self.kernel.generation_finished(self._step_time(), turn))

@@ -77,3 +77,21 @@ def test_pieces_follow_each_other_without_a_gap_and_are_taken_back_exactly() -> 
     assert laid[12_000:].tolist() == [1] * 480
     assert len(assemble([], 24_000)) == 0
     assert assemble([Piece(0, ones), Piece(0, twos, cleared=9_999)], 24_000).tolist() == [2] * 480
+
+
+def test_what_was_taken_back_at_the_very_end_is_not_rendered(tmp_path: Path) -> None:
+    world = FakeWorld(
+        FakeCaller(bursts=[(1_000, 2_000, QUESTION)], hang_up_ms=3_330),
+        {QUESTION: Hypothesis(text="tell me all", complete=True)},
+        lambda _: ANSWER,
+        settings={"recording": FULL},
+    )
+    with EvidenceWriter(tmp_path, "acme", payloads=PayloadStore(tmp_path, "acme")) as writer:
+        recorder = writer.open("fake", epoch=1, level="L2")
+        world.timeline = recorder  # type: ignore[assignment]
+        world.hold()
+        assert recorder.close()
+    recording = open_recording(tmp_path / "acme" / "fake")
+    agent, voice = read_audio(recording.path, recording.stints).agent, world.caller.voice
+    assert np.count_nonzero(voice) > 24_000
+    assert np.array_equal(agent[agent != 0], voice[voice != 0])
