@@ -111,6 +111,9 @@ def _changes(before: TurnTrace | None, after: TurnTrace | None, tolerance_ms: fl
     if after is None:
         return ("it would not have opened",)
     found = []
+    if not before.outcome:
+        # The recording ends before the turn does: only its beginning can be compared.
+        return tuple(_moved("opens", before.opened_us, after.opened_us, tolerance_ms))
     if _ending(before) != _ending(after):
         found.append(f"{_ending(before)} → {_ending(after)}")
     found += _moved("opens", before.opened_us, after.opened_us, tolerance_ms)
@@ -126,6 +129,9 @@ def _changes(before: TurnTrace | None, after: TurnTrace | None, tolerance_ms: fl
     heard = [turn.samples * 1_000_000 // OUTPUT_RATE_HZ for turn in (before, after)]
     if abs(heard[1] - heard[0]) > MAX_QUEUED_MS * 1000:
         found.append(f"heard {heard[0] / 1e6:.2f} s → {heard[1] / 1e6:.2f} s")
+    if before.outcome == after.outcome == "commit":
+        lasted = [turn.closed_us - turn.opened_us for turn in (before, after)]
+        found += _moved("ends", lasted[0], lasted[1], max(tolerance_ms, MAX_QUEUED_MS))
     if before.holds != after.holds:
         found.append(f"held {before.holds} → {after.holds} times")
     return tuple(found)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
+from rspp.cli.main import run
 from rspp.tooling.call_judge import figures_of, judge
 from rspp.tooling.call_scripts import demo_script
 from rspp.tooling.demo import ROOM, call_in_room, leave_results, main, recording_folder
@@ -46,6 +47,9 @@ def test_the_scripted_call_goes_as_scripted_over_loopback(tmp_path: Path) -> Non
     leave_results(outcome, tmp_path / "out", recording_folder(tmp_path / "evidence", ROOM))
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert left == ["call.wav", "evidence", "figures.json", "report.html", "timeline.jsonl"]
+    recorded = recording_folder(tmp_path / "out" / "evidence", ROOM)
+    # The whole pipeline hears the recorded sound again and answers as it did.
+    assert run(["replay", str(recorded), "--mode", "re_simulate_nodes"]) == 0
     figures = figures_of(judge(outcome.call), outcome.story, 0, "no room", needed=1)
     assert all(figure.values for figure in figures)
 

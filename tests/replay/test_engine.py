@@ -9,14 +9,16 @@ import pytest
 
 from rspp.cli.main import run
 from rspp.contracts.errors import EvidenceError
-from rspp.evidence.reader import open_recording
+from rspp.evidence.reader import KernelBlock, open_recording
 from rspp.replay.engine import MODES, ReplayCursor, allowed_modes, recompute, take_decisions
+from rspp.replay.inputs import kernel_of
 from tests.replay.test_audio import FULL, hold
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from rspp.evidence.reader import Recording
+    from rspp.evidence.reader import Recording, Stint
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +138,24 @@ def test_a_mode_that_the_plan_does_not_allow_is_refused(
         assert run(["replay", str(kept.path), "--mode", mode]) == 2
         assert "allows replay_decisions" in " ".join(capsys.readouterr().err.split())
     assert run(["what-if", str(kept.path), "--set", "policy.confirm_ms=300"]) == 2
+
+
+class FakeStint:
+    """A sealed stint whose kernel wrote less about its only input than a kernel writes."""
+
+    ended = True
+
+    def __init__(self, whole: Stint) -> None:
+        self.header = whole.header
+        kernel = kernel_of(whole.header)
+        kernel.lease(whole.header["created_us"], 1, whole.header["created_us"] + 4_000_000)
+        self._block = KernelBlock(kernel.drain_records(1), "fake", 0)
+
+    def kernel_blocks(self) -> Iterator[KernelBlock]:
+        yield self._block
+
+
+def test_what_is_missing_at_the_end_of_a_sealed_stint_is_told(recording: Recording) -> None:
+    cursor = ReplayCursor(FakeStint(recording.stints[0]))  # type: ignore[arg-type]
+    assert cursor.to_end() == 1
+    assert [found.class_ for found in cursor.replay.divergences]

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rspp.contracts.errors import EvidenceError
+from rspp.contracts.ports import Hypothesis
+from rspp.evidence.reader import open_recording
+from rspp.evidence.writer import EvidenceWriter
 from rspp.replay.recorded_call import RecordedCall, read_call
+from rspp.replay.trace import Trace, TurnTrace
 from rspp.replay.turn_changes import TurnChange, changed, compare_turns
 from rspp.replay.what_if import run_what_if
-from tests.replay.test_audio import FULL, hold
+from rspp.tooling.golden import ROOT
+from tests.replay.test_audio import FULL, MURMUR, QUESTION, hold
+from tests.session.fakes import FakeCaller, FakeSynthesizer, FakeWorld
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from rspp.contracts.media import SpeechChunk
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +71,7 @@ def test_a_shorter_confirmation_makes_an_interruption_of_the_murmur(call: Record
     assert second.replayed is not None
     assert (second.recorded.outcome, second.replayed.outcome) == ("commit", "abort")
     assert second.replayed.reason == "cancelled"
+    assert "commit → abort(cancelled)" in second.changes
 
 
 def test_a_longer_wait_moves_the_opening_by_that_much(call: RecordedCall) -> None:
@@ -89,3 +100,67 @@ def test_a_value_that_no_kernel_takes_is_an_error_that_names_it(call: RecordedCa
 def test_a_header_without_settings_is_an_error(call: RecordedCall) -> None:
     with pytest.raises(EvidenceError, match="settings"):
         read_call({"session_id": "x"}, [])
+
+
+@pytest.mark.parametrize(
+    "golden",
+    [
+        "room-001-barge-in",
+        "room-002-takeover",
+        "f3-provider-failure",
+        "cf-001-cancel-fence",
+        "f6-transport-back",
+    ],
+)
+def test_unchanged_settings_change_no_turn_of_a_golden_recording(golden: str) -> None:
+    for stint in open_recording(ROOT / golden).stints:
+        found = compared(read_call(stint.header, list(stint.records())))
+        assert found
+        assert changed(found) == []
+
+
+class FakeHaltingSynthesizer(FakeSynthesizer):
+    """A voice that stops to think in the middle."""
+
+    async def synthesize(self, text: str) -> AsyncIterator[SpeechChunk]:
+        number = 0
+        async for chunk in super().synthesize(text):
+            number += 1
+            if number == 8:
+                await asyncio.sleep(3.5)
+            yield chunk
+
+
+def test_a_voice_that_halts_after_a_hold_halts_in_the_what_if_too(tmp_path: Path) -> None:
+    caller = FakeCaller(bursts=[(1_000, 2_000, QUESTION), (2_600, 2_900, MURMUR)], hang_up_ms=12_000)
+    heard = {
+        QUESTION: Hypothesis(text="tell me all", complete=True),
+        MURMUR: Hypothesis(text="mhm", backchannel=True, complete=True),
+    }
+    world = FakeWorld(caller, heard, lambda _: "one two three four five six seven eight nine ten")
+    world.synthesizer = FakeHaltingSynthesizer()
+    with EvidenceWriter(tmp_path) as writer, writer.open("fake", epoch=1) as recorder:
+        world.timeline = recorder  # type: ignore[assignment]
+        world.hold()
+    (stint,) = open_recording(tmp_path / "default" / "fake").stints
+    call = read_call(stint.header, list(stint.records()))
+    (turn,) = call.trace.turns.values()
+    assert (turn.outcome, turn.holds) == ("commit", 1)
+    assert turn.closed_us - turn.opened_us > 4_000_000
+    assert changed(compared(call)) == []
+
+
+def test_turns_of_another_clock_are_moved_and_matched_each_once() -> None:
+    recorded, other = Trace(), Trace()
+    recorded.turns = {1: TurnTrace(1, "utterance", 5_000_000, ""), 2: TurnTrace(2, "text", 9_000_000, "")}
+    other.turns = {
+        1: TurnTrace(1, "utterance", 100_000, "", 200_000, 300_000),
+        2: TurnTrace(2, "utterance", 200_000, ""),
+        3: TurnTrace(3, "text", 9_000_000, ""),
+    }
+    other.shift(5_000_000)
+    first = other.turns[1]
+    assert (first.opened_us, first.first_output_us, first.closed_us) == (5_100_000, 5_200_000, 5_300_000)
+    assert (other.turns[2].first_output_us, other.turns[2].closed_us) == (-1, -1)
+    other.match(recorded)
+    assert [turn.counterpart for turn in other.turns.values()] == [1, 0, 0]

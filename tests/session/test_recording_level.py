@@ -11,6 +11,7 @@ from rspp.evidence.reader import Recording, open_recording
 from rspp.evidence.writer import EvidenceWriter
 from rspp.pipeline.normalise import recording_level
 from rspp.replay.engine import recompute
+from rspp.session.virtual_time import VirtualClock
 from tests.session.fakes import FakeCaller, FakeWorld
 
 if TYPE_CHECKING:
@@ -82,3 +83,29 @@ def test_a_store_that_takes_nothing_lowers_the_level_once() -> None:
     kept = [data for kind, _, _, data in recorder.payloads if kind == "text_raw"]
     assert b"before it" in kept
     assert b"after it" not in kept
+
+
+class FakeTimedRecorder(MemoryRecorder):
+    """Notes when a closed turn was handed over, virtual microseconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed_us: list[int] = []
+
+    def write(self, block: bytes, records: list[bytes], *, durable: bool = False) -> None:
+        super().write(block, records, durable=durable)
+        if durable:
+            self.closed_us.append(VirtualClock().now_us())
+
+
+def test_a_closed_turn_is_handed_over_at_once() -> None:
+    world = world_of({"level": "L0"})
+    recorder = FakeTimedRecorder()
+    world.timeline = recorder  # type: ignore[assignment]
+    world.hold()
+    closes = [
+        one["at_us"] for one in recorder.records if one["kind"] == "transition" and one["to"] == "Closed"
+    ]
+    assert closes
+    for at_us, handed_us in zip(closes, recorder.closed_us, strict=False):
+        assert 0 <= handed_us - at_us <= 20_000
