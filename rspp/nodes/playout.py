@@ -27,14 +27,18 @@ TAIL_FRAMES = 2 * MAX_QUEUED_MS // FRAME_MS
 _EMPTY = np.zeros(0, dtype=np.int16)
 
 
-def whole_ms(now_us: int) -> int:
-    """Return a time in microseconds, rounded up to the whole millisecond.
+SOUND_GRID_US = 5_000
+"""Grid of the times at which sound comes and leaves: frames last 20 ms, packets 10 ms, and their jitter on a
+machine that is not overloaded stays below half a millisecond, so it seldom crosses a line of the grid."""
 
-    Sound comes and leaves every few milliseconds. The jitter below one decides nothing, but recorded it
-    would be half of a recording: random digits cannot be packed. Rounded up, a lease is never taken to last
-    a moment longer than it does.
+
+def sound_time(now_us: int) -> int:
+    """Return a time in microseconds, rounded up to the grid of sound.
+
+    Jitter decides nothing, but recorded it would be half of a recording: random digits cannot be packed.
+    Rounded up, a lease is never taken to last a moment longer than it does.
     """
-    return -(-now_us // 1000) * 1000
+    return -(-now_us // SOUND_GRID_US) * SOUND_GRID_US
 
 
 class PlayoutNode:
@@ -183,7 +187,7 @@ class PlayoutNode:
                 continue
             self._sequence += 1
             verdict = self._kernel.frame(
-                whole_ms(self._clock.now_us()), self._turn, self._epoch, self._sequence, len(frame)
+                sound_time(self._clock.now_us()), self._turn, self._epoch, self._sequence, len(frame)
             )
             if verdict == PASS:
                 self.sent += len(frame)

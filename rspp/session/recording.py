@@ -14,7 +14,7 @@ import msgspec
 
 from rspp import _kernel
 from rspp.nodes.edge import pressure_of
-from rspp.nodes.playout import whole_ms
+from rspp.nodes.playout import sound_time
 from rspp.pipeline.data_flow import data_flow
 from rspp.pipeline.normalise import pipeline_version, with_defaults
 from rspp.session.capture import PayloadCapture
@@ -210,7 +210,7 @@ class SessionRecording:
 
     def edges_decided(self) -> None:
         """Record what the speech edge decided, at the time of it."""
-        self._kernel.edge_decisions(whole_ms(self._clock.now_us()), self._speech)
+        self._kernel.edge_decisions(sound_time(self._clock.now_us()), self._speech)
 
     def _edges(self) -> None:
         """Record what the edges decided; of the speech edge also what waits on it, when that changed."""

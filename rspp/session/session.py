@@ -22,7 +22,7 @@ from rspp.contracts.media import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Pcm
 from rspp.evidence.levels import RecordingLevel
 from rspp.nodes.edge import edge_buffer
 from rspp.nodes.invocation import Call, Candidates, Invocation
-from rspp.nodes.playout import PlayoutNode, whole_ms
+from rspp.nodes.playout import PlayoutNode, sound_time
 from rspp.nodes.recognisers import Recognisers
 from rspp.nodes.reply import FixedResponder, PreparedSpeech, speak_reply
 from rspp.nodes.stt import RecognitionNode
@@ -335,7 +335,7 @@ class Session:
                 now = self._step_time()
                 if permille >= self._spec.vad.speech * 1000:
                     self._speech_ended_us = now
-                self._perform(self.kernel.voice_activity(whole_ms(now), self._media_sample, permille))
+                self._perform(self.kernel.voice_activity(sound_time(now), self._media_sample, permille))
                 self._media_sample += size
 
     def on_text(self, text: str, event_id: str = "") -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from rspp.evidence.levels import RecordingLevel
 from rspp.evidence.memory import MemoryRecorder
-from rspp.nodes.playout import whole_ms
+from rspp.nodes.playout import sound_time
 from rspp.pipeline.data_flow import data_flow
 from rspp.pipeline.spec import PipelineSpec
 from rspp.session.capture import MAX_WAITING_BYTES, PayloadCapture
@@ -59,6 +59,6 @@ def test_what_waits_is_bounded_and_too_much_of_it_lowers_the_level() -> None:
     assert not capture.wants_sound("caller")
 
 
-@pytest.mark.parametrize(("now_us", "told_us"), [(0, 0), (1, 1_000), (1_000, 1_000), (1_001, 2_000)])
-def test_the_kernel_is_told_whole_milliseconds_and_never_an_earlier_time(now_us: int, told_us: int) -> None:
-    assert whole_ms(now_us) == told_us
+@pytest.mark.parametrize(("now_us", "told_us"), [(0, 0), (1, 5_000), (5_000, 5_000), (5_001, 10_000)])
+def test_sound_is_told_on_a_grid_and_never_earlier(now_us: int, told_us: int) -> None:
+    assert sound_time(now_us) == told_us
