@@ -589,6 +589,9 @@ class SessionKernel:
     def stale_frames(self) -> int:
         """Frames refused at the gate because of another epoch."""
     @property
+    def now_us(self) -> int:
+        """The latest time that an input came with, microseconds."""
+    @property
     def next_deadline_us(self) -> int | None:
         """When ``tick`` is due, if no other input comes first."""
     @property

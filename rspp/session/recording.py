@@ -260,6 +260,7 @@ class SessionRecording:
     def _record(self, **fields: object) -> None:
         if self._recorder is None:
             return
-        now = self._clock.now_us()
+        # The kernel may have been told of sound ahead of its time; what follows from that comes after.
+        now = max(self._clock.now_us(), self._kernel.now_us)
         record = msgspec.json.encode({**fields, "at_us": now})
         self._shell.put(LANE_OF.get(str(fields["kind"]), "TelemetryLane"), record, 0, 0, len(record), now)

@@ -53,6 +53,17 @@ def test_the_header_and_the_baseline_tell_the_classes() -> None:
         assert {(made.payload_class, made.action) for made in entry.redaction_decisions} >= {("PII", "hash")}
 
 
+@pytest.mark.parametrize("phase_us", [1, 1_200, 4_999])
+def test_the_evidence_is_whole_whatever_the_phase_of_the_clock(
+    phase_us: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rspp.session.virtual_time.START_S", 1_000 + phase_us / 1e6)
+    recorder = call()
+    entries = entries_of(recorder.records, recorder.headers, clock="virtual")
+    assert entries
+    assert {entry.turn_id: entry.missing() for entry in entries if entry.missing()} == {}
+
+
 @pytest.mark.parametrize("level", ["L0", "L1"])
 def test_what_is_dropped_is_not_even_gathered(level: str) -> None:
     minutes = {"until_minutes": 1} if level == "L1" else {}

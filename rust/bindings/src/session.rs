@@ -517,6 +517,12 @@ impl SessionKernel {
         self.inner.stale_frames()
     }
 
+    /// The latest time that an input came with.
+    #[getter]
+    fn now_us(&self) -> u64 {
+        self.inner.now_us()
+    }
+
     /// When ``tick`` is due, if no other input comes first.
     #[getter]
     fn next_deadline_us(&self) -> Option<u64> {

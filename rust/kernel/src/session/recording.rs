@@ -227,7 +227,9 @@ impl SessionKernel {
         &self.context
     }
 
-    pub(crate) const fn now_us(&self) -> u64 {
+    /// The latest time that an input came with; the kernel is never before it again.
+    #[must_use]
+    pub const fn now_us(&self) -> u64 {
         self.now_us
     }
 }
