@@ -6,8 +6,12 @@ by the keyboard, 141 nobody reads the output any more.
 
 from __future__ import annotations
 
+import codecs
+import errno
+import io
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 from rspp.contracts.errors import RsppError
@@ -21,6 +25,11 @@ EXIT_USAGE = 2
 EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+
+OUTPUT_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when standard output cannot be written any more."""
+ESCAPES = "rspp-escapes"
+"""Name of the way in which texts that a stream cannot encode are written: as JSON writes them."""
 
 _RED, _BOLD, _PLAIN = "\x1b[1;31m", "\x1b[1m", "\x1b[0m"
 
@@ -51,17 +60,17 @@ def run_command(main: Callable[[], int | None] | App) -> int:
     """
     if type(main).__module__.partition(".")[0] == "cyclopts":
         return run_app(cast("App", main))
+    _prepare_streams()
     try:
         status = main()
         sys.stdout.flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Standard output is gone; without this the interpreter complains once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
+        return _output_gone()
     except SystemExit as stop:
-        return _status_of(stop)
+        # Rich leaves so when its console finds the pipe closed.
+        return _output_gone() if isinstance(stop.__context__, BrokenPipeError) else _status_of(stop)
     except BaseException as error:
         # The one place where every failure, whatever it is, becomes a message.
         return _present(error)
@@ -73,14 +82,14 @@ def run_app(app: App, arguments: Sequence[str] | None = None) -> int:
 
     Args:
         app: the command line; a command's integer result is the exit status.
-        arguments: without the program's name; taken from ``sys.argv`` when absent. None at all shows the
-            help and is a usage error.
+        arguments: without the program's name; taken from ``sys.argv`` when absent. Without a command, or
+            with nothing but the name of a group of commands, the help is shown and it is a usage error.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def main() -> int | None:
-        if not given and app.default_command is None:
-            app.help_print([])
+        if _names_no_command(app, given):
+            app.help_print(given)
             return EXIT_USAGE
         result = app(given, exit_on_error=False, print_error=False, result_action="return_value")
         return result if isinstance(result, int) and not isinstance(result, bool) else 0
@@ -115,6 +124,43 @@ def version() -> str:
         return VERSION
 
 
+def escaped(error: UnicodeError) -> tuple[str, int]:
+    """Write what a stream cannot encode as JSON does, so that ``--json`` stays JSON in any locale."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    units = (int.from_bytes(text[at : at + 2]) for at in range(0, len(text), 2))
+    return "".join(f"\\u{unit:04x}" for unit in units), error.end
+
+
+codecs.register_error(ESCAPES, escaped)
+
+
+def _prepare_streams() -> None:
+    """Make both outputs ones that can be written: some are closed, and some take no more than ASCII."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=ESCAPES)
+
+
+def _names_no_command(app: App, given: Sequence[str]) -> bool:
+    """Whether the arguments end at a program or a group that does nothing by itself."""
+    for name in given:
+        if name.startswith("-") or name not in app:
+            return False
+        app = app[name]
+    return app.default_command is None
+
+
+def _output_gone() -> int:
+    """Nobody reads standard output; without this the interpreter complains once more when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_BROKEN_PIPE
+
+
 def _status_of(stop: SystemExit) -> int:
     if stop.code is None or isinstance(stop.code, int):
         return int(stop.code or 0)
@@ -131,6 +177,10 @@ def _present(error: BaseException) -> int:
         return error.exit_status
     if isinstance(error, ModuleNotFoundError) and error.name == "rspp._kernel":
         show_error("the kernel of RSPP is not built", "run `make setup` in the checkout")
+        return EXIT_USAGE
+    if isinstance(error, OSError) and error.errno in OUTPUT_FULL and error.filename is None:
+        _output_gone()
+        show_error(f"the output cannot be written: {error.strerror}", "make room, or write it elsewhere")
         return EXIT_USAGE
     if type(error).__module__.partition(".")[0] == "cyclopts":
         show_error(" ".join(str(error).split()), "try --help")

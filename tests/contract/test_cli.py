@@ -261,3 +261,72 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
     _, said = process.communicate(timeout=30)
     assert said == ""
     assert process.returncode == terminal.EXIT_BROKEN_PIPE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "group"),
+    [(["timeline"], "timeline"), (["evidence"], "evidence"), (["evidence", "audit"], "audit")],
+)
+def test_a_group_without_its_command_is_a_mistake_too(
+    arguments: list[str], group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(arguments) == 2
+    assert f"{group} COMMAND" in capsys.readouterr().out
+    assert cli.run([*arguments, "--help"]) == 0
+
+
+GOLDEN = ROOT / "replay" / "recordings" / "room-001-barge-in"
+
+
+def ended(arguments: list[str], stdout: int) -> tuple[int, str]:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", "from rspp.cli.main import main; main()", *arguments],
+        env=environment,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, done.stderr.decode()
+
+
+def test_a_full_disk_behind_the_output_is_told_and_is_no_defect() -> None:
+    with Path("/dev/full").open("wb") as full:
+        status, said = ended(["schema"], stdout=full.fileno())
+    assert status == 2
+    assert said == (
+        "error: the output cannot be written: No space left on device\n"
+        "hint: make room, or write it elsewhere\n"
+    )
+
+
+def test_what_the_terminal_cannot_show_is_escaped_as_json_does(tmp_path: Path) -> None:
+    pipeline = tmp_path / "caf\u00e9.yaml"
+    pipeline.write_bytes(EXAMPLE.read_bytes())
+    with (tmp_path / "out").open("wb") as out:
+        assert ended(["validate-spec", str(pipeline), "--json"], stdout=out.fileno()) == (0, "")
+    shown = (tmp_path / "out").read_text("ascii")
+    assert json.loads(shown)["file"] == str(pipeline)
+
+
+@pytest.mark.parametrize("command", [["timeline", "show"], ["replay"]])
+def test_a_console_without_a_reader_ends_quietly(command: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    status, said = ended([*command, str(GOLDEN)], stdout=writer)
+    os.close(writer)
+    assert (status, said) == (141, "")
+
+
+@pytest.mark.parametrize(("closed", "arguments", "status"), [(">&-", "schema", 0), ("2>&-", "nope", 2)])
+def test_a_closed_output_is_no_defect(closed: str, arguments: str, status: int) -> None:
+    program = "from rspp.cli.main import main; main()"
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {arguments} {closed}', sys.executable, program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
