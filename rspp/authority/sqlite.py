@@ -52,6 +52,13 @@ CREATE TABLE IF NOT EXISTS lease (
 """
 _INDEX = "CREATE INDEX IF NOT EXISTS unreleased ON lease (released) WHERE released = 0"
 """Rows stay for ever, orphans are looked for twice a second: the search must not read all of them."""
+_ROTATIONS = """
+CREATE TABLE IF NOT EXISTS rotation (
+    session_id TEXT PRIMARY KEY,
+    epoch      INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+"""Epochs that are to be replaced. A table of its own, so that files of earlier versions stay good."""
 
 
 class SqliteLeaseStore:
@@ -96,6 +103,7 @@ class SqliteLeaseStore:
             self._check_version(connection)
             connection.execute(_SCHEMA)
             connection.execute(_INDEX)
+            connection.execute(_ROTATIONS)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("COMMIT")
         except BaseException:
@@ -133,19 +141,13 @@ class SqliteLeaseStore:
 
         def take(connection: sqlite3.Connection) -> Lease | LeaseHeld:
             row = connection.execute(
-                "SELECT epoch, holder, boot_id, expires_us, released FROM lease WHERE session_id = ?",
-                (session_id,),
+                "SELECT epoch, released FROM lease WHERE session_id = ?", (session_id,)
             ).fetchone()
             now_us = self._clock.now_us()
-            epoch, resumed = 1, False
-            if row is not None:
-                held_epoch, held_by, boot_id, expires_us, released = row
-                if not released and boot_id == self._boot_id and now_us < expires_us:
-                    remaining_ms = -((now_us - expires_us) // 1000)
-                    return LeaseHeld(
-                        session_id=session_id, epoch=held_epoch, holder=held_by, remaining_ms=remaining_ms
-                    )
-                epoch, resumed = held_epoch + 1, not released
+            held = self._held(connection, session_id, now_us)
+            if held is not None:
+                return held
+            epoch, resumed = (1, False) if row is None else (row[0] + 1, not row[1])
             token = secrets.token_hex(16)
             connection.execute(
                 "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
@@ -173,7 +175,9 @@ class SqliteLeaseStore:
         return self._transact(take)
 
     def renew(self, lease: Lease) -> Lease:
-        """Prolong a lease by its time to live, from now on.
+        """Prolong a lease by its time to live, from now on; one that is to rotate gets a higher epoch.
+
+        Epoch and token change within the renewal: until then the old ones hold, from then on the new ones.
 
         Raises:
             LeaseExpiredError: it ran out before, even if nobody took it: its holder was silent meanwhile.
@@ -195,13 +199,46 @@ class SqliteLeaseStore:
                     f"session {lease.session_id}: the lease of epoch {lease.epoch} has run out",
                     hint="leave the room; the session goes on under a higher epoch",
                 )
-            connection.execute(
-                "UPDATE lease SET expires_us = ? WHERE session_id = ?",
-                (now_us + lease.ttl_ms * 1000, lease.session_id),
+            epoch, token = lease.epoch, lease.token
+            due = connection.execute(
+                "DELETE FROM rotation WHERE session_id = ? AND epoch = ?", (lease.session_id, epoch)
             )
-            return msgspec.structs.replace(lease, deadline_us=asked_us + (lease.ttl_ms - MARGIN_MS) * 1000)
+            if due.rowcount:
+                epoch, token = epoch + 1, secrets.token_hex(16)
+            connection.execute(
+                "UPDATE lease SET epoch = ?, token = ?, expires_us = ? WHERE session_id = ?",
+                (epoch, token, now_us + lease.ttl_ms * 1000, lease.session_id),
+            )
+            deadline_us = asked_us + (lease.ttl_ms - MARGIN_MS) * 1000
+            return msgspec.structs.replace(lease, epoch=epoch, token=token, deadline_us=deadline_us)
 
         return self._transact(prolong)
+
+    def rotate(self, session_id: str, epoch: int | None = None) -> LeaseHeld | None:
+        """Ask that a session goes on under a higher epoch from its holder's next renewal on.
+
+        Args:
+            session_id: the logical conversation.
+            epoch: rotate only if this one is in force; none rotates whichever is.
+
+        Returns:
+            What is in force now; none when nobody holds the session.
+
+        Raises:
+            LeaseStoreError: the store cannot be used.
+        """
+
+        def ask(connection: sqlite3.Connection) -> LeaseHeld | None:
+            held = self._held(connection, session_id, self._clock.now_us())
+            if held is not None and epoch in (None, held.epoch):
+                connection.execute(
+                    "INSERT INTO rotation VALUES (?, ?) ON CONFLICT DO UPDATE SET epoch = excluded.epoch "
+                    "WHERE epoch <> excluded.epoch",
+                    (session_id, held.epoch),
+                )
+            return held
+
+        return self._transact(ask)
 
     def release(self, lease: Lease) -> None:
         """Give a lease back, also one that ran out unless another took it; twice is once.
@@ -253,6 +290,18 @@ class SqliteLeaseStore:
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.close()
+
+    def _held(self, connection: sqlite3.Connection, session_id: str, now_us: int) -> LeaseHeld | None:
+        """Return who holds a session now."""
+        row = connection.execute(
+            "SELECT epoch, holder, expires_us FROM lease "
+            "WHERE session_id = ? AND released = 0 AND boot_id = ? AND expires_us > ?",
+            (session_id, self._boot_id, now_us),
+        ).fetchone()
+        if row is None:
+            return None
+        remaining_ms = -((now_us - row[2]) // 1000)
+        return LeaseHeld(session_id=session_id, epoch=row[0], holder=row[1], remaining_ms=remaining_ms)
 
     def _owned(self, connection: sqlite3.Connection, lease: Lease) -> tuple[int, bool, bool]:
         """Return expiry, whether released and whether of this boot; refuse a lease that is another's."""

@@ -123,10 +123,28 @@ class LeaseStore(Protocol):
         ...
 
     def renew(self, lease: Lease) -> Lease:
-        """Prolong a lease by its time to live, from now on.
+        """Prolong a lease by its time to live, from now on; one that is to rotate gets a higher epoch.
 
         Raises:
             LeaseLostError: it was released, ran out or is another's.
+            LeaseStoreError: the store cannot be used.
+        """
+        ...
+
+    def rotate(self, session_id: str, epoch: int | None = None) -> LeaseHeld | None:
+        """Ask that a session goes on under a higher epoch from its holder's next renewal on.
+
+        Nobody but the holder gets the new epoch, so that at no moment two of them may speak; asking twice
+        before the renewal rotates once.
+
+        Args:
+            session_id: the logical conversation.
+            epoch: rotate only if this one is in force; none rotates whichever is.
+
+        Returns:
+            What is in force now; none when nobody holds the session.
+
+        Raises:
             LeaseStoreError: the store cannot be used.
         """
         ...

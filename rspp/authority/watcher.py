@@ -37,7 +37,8 @@ class LeaseWatcher:
         clock: boot-time clock, the store's own.
         offloader: runs the store's calls.
         renew_ms: time between renewals.
-        on_renewed: takes the lease with its new deadline.
+        on_renewed: takes the lease with its new deadline, and with a higher epoch when the store rotated it:
+            whatever still carries the old one is then as stale as another's.
         on_lost: takes the reason: ``lease_expired`` when the deadline passed without a renewal,
             ``lease_deauthorized`` when the lease is another's or was revoked.
     """
@@ -94,7 +95,7 @@ class LeaseWatcher:
                     continue
                 next_us = await self._renew()
         finally:
-            if self._renewal is not None:
+            if self._renewal is not None and self._lost:
                 self._renewal.cancel()
 
     async def release(self) -> bool:
@@ -107,7 +108,7 @@ class LeaseWatcher:
         if self._lost:
             return False
         self._over.set()
-        lease = self._lease
+        lease = await self._latest()
         giving_back = asyncio.ensure_future(self._offloader.run(lambda: self._store.release(lease)))
         done, _ = await asyncio.wait([giving_back], timeout=self._left_s())
         if not done:
@@ -120,6 +121,17 @@ class LeaseWatcher:
             log.warning("the lease was not given back", session=lease.session_id, error=error.message)
             return False
         return True
+
+    async def _latest(self) -> Lease:
+        """Return the lease as the store knows it: a renewal under way may still rotate it."""
+        renewal = self._renewal
+        if renewal is not None:
+            await asyncio.wait([renewal], timeout=self._left_s())
+            if not renewal.done():
+                renewal.cancel()
+            elif not renewal.cancelled() and renewal.exception() is None:
+                return renewal.result()
+        return self._lease
 
     async def _renew(self) -> int:
         """Try one renewal; returns when the next is due."""
@@ -145,6 +157,10 @@ class LeaseWatcher:
             # Too late: the gate has closed already, and what is closed does not open again.
             return started_us
         self._lease = renewed
+        if renewed.epoch != lease.epoch:
+            log.warning(
+                "the lease was rotated", session=lease.session_id, epoch=renewed.epoch, before=lease.epoch
+            )
         if not self._over.is_set():
             self._on_renewed(renewed)
         return started_us + self._renew_us

@@ -13,6 +13,7 @@ from rspp.pipeline.loader import load_pipeline
 from rspp.pipeline.normalise import key_variables
 from rspp.pipeline.registry import published
 from rspp.runtime import environment
+from rspp.runtime.leases import rotate_lease
 from rspp.runtime.logs import set_up_logs
 from rspp.runtime.retention import retention_sweep
 from rspp.telemetry.settings import telemetry_settings
@@ -31,6 +32,7 @@ app = App(
 )
 
 app.command(retention_sweep)
+app.command(rotate_lease)
 
 
 @app.command

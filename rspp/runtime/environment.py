@@ -96,10 +96,15 @@ def state_folder(given: Path | None) -> Path:
     Raises:
         ConfigurationError: it cannot be made.
     """
-    if given is None:
-        base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-        given = Path(base) / "rspp"
-    return _make(given, "--state")
+    return _make(state_path(given), "--state")
+
+
+def state_path(given: Path | None) -> Path:
+    """Return where the folder of the lease store is, whether it exists or not."""
+    if given is not None:
+        return given
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "rspp"
 
 
 class EvidencePlan(msgspec.Struct, frozen=True, kw_only=True):

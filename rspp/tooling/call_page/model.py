@@ -231,7 +231,8 @@ class CallModel:
         """Return when a turn ended; one that never did ends with its runtime."""
         if turn.closed_us is not None:
             return turn.closed_us
-        ends = [stint.end_us for stint in self.stints if stint.epoch == turn.epoch]
+        # A lease that rotates gives its stint no new name.
+        ends = [stint.end_us for stint in self.stints if stint.epoch <= turn.epoch]
         return max(turn.begin_us, ends[-1] if ends else self.duration_us)
 
     @property
