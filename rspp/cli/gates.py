@@ -1,4 +1,4 @@
-"""The commands of ``rspp-cli`` that release gates run: baseline, service gates, replay reports."""
+"""The commands of ``rspp-cli`` that release gates run: baseline, service gates, replay, release."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ BASELINE = Path("artifacts/replay/runtime-baseline.json")
 SLO_REPORT = Path("artifacts/ops/slo-gates-report.json")
 SMOKE_REPORT = Path("artifacts/replay/smoke-report.json")
 REGRESSION_REPORT = Path("artifacts/replay/regression-report.json")
+CONTRACTS_REPORT = Path("artifacts/contracts/contracts-report.json")
+MANIFEST = Path("artifacts/release/release-manifest.json")
 EXIT_GATE = 1
 """A gate fails, or what it judges is missing."""
 
@@ -129,6 +131,49 @@ def replay_regression_report(
     return _replay_report(
         lambda: run_gate(_metadata(metadata), gate), write_regression_report, output, json=json
     )
+
+
+def publish_release(
+    spec_ref: Path,
+    rollout_cfg: Path,
+    output: Path = MANIFEST,
+    contracts: Path = CONTRACTS_REPORT,
+    replay: Path = REGRESSION_REPORT,
+    slo: Path = SLO_REPORT,
+    *,
+    json: bool = False,
+) -> int:
+    """Release a pipeline version: bind it to its content, its rollout and the reports that allow it.
+
+    Refused when a report is missing, unreadable, older than 24 hours, from the future, or failing.
+
+    Args:
+        spec_ref: pipeline file.
+        rollout_cfg: how it is released: version, strategy and rollback, in YAML or JSON.
+        output: JSON manifest to write; the Markdown goes beside it. A refused release is written too.
+        contracts: what validate-contracts-report wrote.
+        replay: what replay-regression-report wrote for the full gate.
+        slo: what slo-gates-report wrote.
+        json: print the manifest as JSON instead of a table.
+
+    Returns:
+        0 when it is published; 1 when the pipeline or the rollout is invalid, or a report does not allow it;
+        2 when one of the first two cannot be read.
+    """
+    from datetime import UTC, datetime
+
+    import msgspec
+
+    from rspp.tooling.release import ReleaseInputs, publish, release_table
+
+    inputs = ReleaseInputs(spec_ref, rollout_cfg, contracts, replay, slo)
+    manifest = publish(inputs, output, datetime.now(UTC))
+    if json:
+        _print_json(msgspec.to_builtins(manifest))
+    else:
+        _print_lines(release_table(manifest))
+        print(f"manifest: {output}")
+    return 0 if manifest.readiness.passed else EXIT_GATE
 
 
 def _replay_report(

@@ -19,6 +19,7 @@ def build_app() -> App:
     from rspp.cli.evidence import evidence_app
     from rspp.cli.gates import (
         generate_runtime_baseline,
+        publish_release,
         replay_regression_report,
         replay_smoke_report,
         slo_gates_report,
@@ -44,6 +45,7 @@ def build_app() -> App:
         slo_gates_report,
         replay_smoke_report,
         replay_regression_report,
+        publish_release,
         report,
         replay,
         what_if,

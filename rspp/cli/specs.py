@@ -99,11 +99,12 @@ def show_pipeline(file: Path) -> int:
     return 0
 
 
-def schema(kind: Literal["pipeline", "profile", "graph"] = "pipeline") -> int:
+def schema(kind: Literal["pipeline", "profile", "graph", "rollout", "release"] = "pipeline") -> int:
     """Print a JSON Schema.
 
     Args:
-        kind: of the pipeline file, of an execution profile, or of a compiled graph.
+        kind: of the pipeline file, of an execution profile, of a compiled graph, of a rollout configuration,
+            or of a release manifest.
     """
     from rspp.pipeline.schema import schema_text
 

@@ -287,6 +287,8 @@ def _pattern_hint(pattern: str) -> str:
         return "write an address that begins with http:// or https://"
     if "A-Za-z_" in pattern:
         return "write the name of an environment variable, such as OPENAI_API_KEY, never the key itself"
+    if pattern == r"\S":
+        return "write at least one word"
     options = re.fullmatch(r"\^\(([a-z_|]+)\)\?\$", pattern)
     return (
         f"one of: {options[1].replace('|', ', ')}; or leave it out" if options else f"it must match {pattern}"

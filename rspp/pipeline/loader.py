@@ -9,6 +9,7 @@ import msgspec
 from msgspec import inspect
 
 from rspp.contracts.errors import ConfigurationError
+from rspp.pipeline.base import Strict
 from rspp.pipeline.candidates import Spread
 from rspp.pipeline.checker import Checker, Fault
 from rspp.pipeline.crosscheck import cross_faults, profile_faults
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 PROFILE_SUFFIX = ".profile.yaml"
 LEAST_PROFILE = "the least an execution profile needs is `name:`"
-Kind = TypeVar("Kind", PipelineSpec, ExecutionProfile)
+Kind = TypeVar("Kind", bound=Strict)
 
 
 class PipelineError(ConfigurationError):
@@ -90,7 +91,7 @@ def load_with_lines(path: Path) -> LoadedPipeline:
         ConfigurationError: as ``load_pipeline``.
     """
     hint = "check the path; rspp/pipeline/examples/front-desk.yaml is an example to start from"
-    return _parse(_text_of(path, "pipeline", hint), str(path), path.parent)
+    return _parse(text_of(path, "pipeline", hint), str(path), path.parent)
 
 
 def load_profile(path: Path) -> ExecutionProfile:
@@ -102,31 +103,32 @@ def load_profile(path: Path) -> ExecutionProfile:
     Raises:
         ConfigurationError: missing, unreadable or invalid; ``PipelineError`` lists every fault.
     """
-    text = _text_of(path, "profile", "check the path")
-    profile, lines = _typed(compose(text, str(path), LEAST_PROFILE), str(path), ExecutionProfile)
+    text = text_of(path, "profile", "check the path")
+    profile, lines = typed_document(compose(text, str(path), LEAST_PROFILE), str(path), ExecutionProfile)
     faults = profile_faults(profile, lines, "")
     if faults:
         raise PipelineError(str(path), _in_order(faults))
     return profile
 
 
-def parse_pipeline(text: str, source: str) -> PipelineSpec:
+def parse_pipeline(text: str, source: str, folder: Path | None = None) -> PipelineSpec:
     """Check the text of a pipeline file.
 
     Args:
         text: YAML.
         source: name of the file, for messages.
+        folder: where a profile may lie that the file names; without it only the file's own profiles count.
 
     Raises:
         ConfigurationError: invalid; ``PipelineError`` lists every fault.
     """
-    return _parse(text, source, None).spec
+    return _parse(text, source, folder).spec
 
 
 def _parse(text: str, source: str, folder: Path | None) -> LoadedPipeline:
     root = compose(text, source)
     spread = Spread(root)
-    spec, lines = _typed(root, source, PipelineSpec, spread)
+    spec, lines = typed_document(root, source, PipelineSpec, spread)
     beside = None if folder is None else folder / f"{spec.profile}{PROFILE_SUFFIX}"
     own = spec.profile != SIMPLE_NAME and spec.profile not in spec.profiles
     if own and beside is not None and beside.is_file():
@@ -143,10 +145,20 @@ def _parse(text: str, source: str, folder: Path | None) -> LoadedPipeline:
     return LoadedPipeline(spec, lines)
 
 
-def _typed(
+def typed_document(
     root: MappingNode, source: str, kind: type[Kind], spread: Spread | None = None
 ) -> tuple[Kind, dict[str, int]]:
-    """Return what ``root`` says as ``kind``, and the line of each of its paths."""
+    """Return what ``root`` says as ``kind``, and the line of each of its paths.
+
+    Args:
+        root: the document.
+        source: name of the file, for messages.
+        kind: type of the document.
+        spread: what was written otherwise than ``root`` says it.
+
+    Raises:
+        PipelineError: the document does not fit ``kind``; it lists every fault.
+    """
     checker = Checker()
     plain = checker.value(root, _type_of(kind), "")
     faults = checker.faults if spread is None else spread.told(checker.faults)
@@ -158,8 +170,13 @@ def _typed(
         raise PipelineError(source, (Fault(0, "file", str(error), "correct the named value"),)) from error
 
 
-def _text_of(path: Path, what: str, missing: str) -> str:
-    """Return the text of a file.
+def text_of(path: Path, what: str, missing: str) -> str:
+    """Return the text of a file of at most 256 KiB; of a larger one the beginning, which no parser takes.
+
+    Args:
+        path: the file.
+        what: kind of file, for messages.
+        missing: remedy when there is none.
 
     Raises:
         ConfigurationError: there is none, or it cannot be read.

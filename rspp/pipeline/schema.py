@@ -1,8 +1,7 @@
-"""The JSON Schemas of pipeline files, profiles and compiled graphs; editors take help and checks from them.
+"""The JSON Schemas of pipelines, profiles, graphs, rollouts and releases; editors take help from them.
 
-``python -m rspp.pipeline.schema --write`` brings ``contracts/pipeline.schema.json``,
-``contracts/profile.schema.json`` and ``contracts/graph.schema.json`` up to date; without the flag it
-prints the schema of the pipeline file.
+``python -m rspp.pipeline.schema --write`` brings ``contracts/KIND.schema.json`` of each kind up to date;
+without the flag it prints the schema of the pipeline file.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from msgspec import inspect as info
 from rspp.pipeline.candidates import listed_schema
 from rspp.pipeline.graph import GraphDefinition
 from rspp.pipeline.profile import ExecutionProfile
+from rspp.pipeline.release import ReleaseManifest
+from rspp.pipeline.rollout import RolloutConfig
 from rspp.pipeline.spec import PipelineSpec
 
 FOLDER = Path(__file__).parents[2] / "contracts"
@@ -27,6 +28,8 @@ KINDS: dict[str, tuple[type, str]] = {
     "pipeline": (PipelineSpec, "RSPP pipeline"),
     "profile": (ExecutionProfile, "RSPP execution profile"),
     "graph": (GraphDefinition, "RSPP graph definition"),
+    "rollout": (RolloutConfig, "RSPP rollout configuration"),
+    "release": (ReleaseManifest, "RSPP release manifest"),
 }
 """Root type and title of each schema."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

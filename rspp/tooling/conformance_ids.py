@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-RELEASE = "needs release publishing"
 PLANE = "needs the control plane"
 
 
@@ -71,7 +70,7 @@ REQUIREMENTS = (
     Requirement("G-07", "An open circuit ends in a terminal reason with rising sequences"),
     Requirement("G-08", "A turn uses its frozen plan only"),
     Requirement("G-09", "The plan hash covers the whole plan"),
-    Requirement("G-10", "Release publishing works with its own tool's reports", RELEASE),
+    Requirement("G-10", "Release publishing works with its own tool's reports"),
     Requirement("G-11", "The egress gate checks epochs and counts what it refuses"),
     Requirement("G-12", "Replay and SLO gates are fed by recorded runs"),
     Requirement("G-13", "A failure within the budget goes on where the plan allows it"),

@@ -32,7 +32,7 @@ def test_m_12_the_schemas_of_specs_profiles_and_graphs_are_those_of_the_types(ki
     jsonschema.Draft202012Validator.check_schema(json.loads(text))
 
 
-@pytest.mark.parametrize("kind", ["pipeline", "profile"])
+@pytest.mark.parametrize("kind", ["pipeline", "profile", "rollout", "release"])
 def test_every_key_has_help_and_no_type_leaks_its_docstring(kind: str) -> None:
     document = schema.schema_of(kind)
     assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"

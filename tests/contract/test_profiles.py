@@ -19,6 +19,7 @@ from rspp.pipeline.loader import PipelineError, load_pipeline, load_profile, par
 from rspp.pipeline.normalise import (
     adaptive_actions,
     compile_pipeline,
+    pipeline_version,
     plan_policy,
     plan_template,
     profile_of,
@@ -26,6 +27,7 @@ from rspp.pipeline.normalise import (
     with_defaults,
 )
 from rspp.pipeline.profile import KNOBS, SIMPLE
+from rspp.pipeline.rollout import parse_rollout
 
 EXAMPLES = Path(__file__).parents[2] / "rspp" / "pipeline" / "examples"
 BASE: dict[str, Any] = {
@@ -258,12 +260,15 @@ def test_any_profile_is_taken_or_refused_with_a_remedy_and_the_schema_never_refu
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.iterdir()))
 def test_every_example_is_valid_and_points_to_its_schema(name: str) -> None:
     file = EXAMPLES / name
-    kind = "profile" if name.endswith(".profile.yaml") else "pipeline"
+    kind = next((kind for kind in ("profile", "rollout") if name.endswith(f".{kind}.yaml")), "pipeline")
     text = file.read_text(encoding="utf-8")
     assert (EXAMPLES / text.splitlines()[0].partition("$schema=")[2]).resolve() == schema.schema_path(kind)
     jsonschema.Draft202012Validator(schema.schema_of(kind)).validate(yaml.safe_load(text))
     if kind == "profile":
         assert load_profile(file).name == name.removesuffix(".profile.yaml")
+    elif kind == "rollout":
+        released = load_pipeline(EXAMPLES / name.replace(".rollout", ""))
+        assert parse_rollout(text, name).pipeline_version == pipeline_version(released)
     else:
         assert compile_pipeline(load_pipeline(file)).known()
 

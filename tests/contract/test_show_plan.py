@@ -201,7 +201,7 @@ def test_colours_only_on_a_terminal_and_never_against_the_users_wish(
     assert "\x1b[" not in drawn()
 
 
-@pytest.mark.parametrize("kind", ["pipeline", "profile", "graph"])
+@pytest.mark.parametrize("kind", ["pipeline", "profile", "graph", "rollout", "release"])
 def test_each_schema_is_printed(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["schema", kind]) == 0
     assert capsys.readouterr().out == schema.schema_text(kind)
