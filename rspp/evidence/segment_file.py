@@ -7,6 +7,7 @@ refuses. After a refusal the file holds whole blocks only and the same call may 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ class SegmentWriter:
         self._chain = SegmentChain(NO_LINK)
         self._previous: dict[str, Any] | None = None
         self._torn = False
+        self._sealed = False
 
     @property
     def blocks(self) -> int:
@@ -75,7 +77,7 @@ class SegmentWriter:
         """
         if self._file < 0 or self._torn:
             self._open_next()
-        elif self._size >= ROTATE_BYTES:
+        elif self._sealed or self._size >= ROTATE_BYTES:
             self._seal("rotated")
             self._open_next()
         self._write([(RECORDS, body) for body in bodies])
@@ -129,13 +131,16 @@ class SegmentWriter:
             **(self._first if self._number == 0 else {}),
         }
         self._file, self._size, self._chain, self._torn = file, 0, SegmentChain(link), False
+        self._sealed = False
+        _hold(file)
         try:
             self._write([(HEADER, header_body(body))], SEGMENT_MAGIC)
             if self._durable:
                 _sync_folder(self.folder)
         except OSError:
-            # Without its header the file is nothing; the next attempt makes it again.
+            # Without its header the file is nothing; the next attempt makes it again, behind the same link.
             self._let_go()
+            self._chain = SegmentChain(link)
             with contextlib.suppress(OSError):
                 path.unlink()
             raise
@@ -150,8 +155,11 @@ class SegmentWriter:
             self._previous = end
 
     def _seal(self, reason: str) -> None:
-        seal = {"blocks": self._chain.blocks, "bytes": self._size, "reason": reason}
-        self._write([(SEAL, header_body(seal))])
+        # Where only the waiting for the disk failed, the seal is there already, and nothing may follow it.
+        if not self._sealed:
+            seal = {"blocks": self._chain.blocks, "bytes": self._size, "reason": reason}
+            self._write([(SEAL, header_body(seal))])
+            self._sealed = True
         if self._durable:
             self.sync()
         self._remember()
@@ -183,6 +191,30 @@ class SegmentWriter:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def is_being_written(path: Path) -> bool:
+    """Return whether a process on this machine still writes a segment."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system without locks tells nothing
+    finally:
+        os.close(file)
+    return False
+
+
+def _hold(file: int) -> None:
+    """Mark a segment as being written, for as long as the file is open."""
+    # Recording does not depend on it: some network file systems know no locks.
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def last_link(files: list[Path]) -> dict[str, Any] | None:

@@ -125,6 +125,8 @@ class _Stint:
     ending: bool = False
     payload_failure: str = ""
     file: SegmentWriter | None = None
+    owed: bool = False
+    """Blocks are written that the disk must still be waited for."""
     count: Callable[[bytes], int] = len
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -383,7 +385,7 @@ class EvidenceWriter:
             with self._changed:
                 self._ready = False
                 closing = self._closing
-                work = [stint for stint in self._stints if stint.waiting or stint.ending]
+                work = [stint for stint in self._stints if stint.waiting or stint.ending or stint.owed]
                 may_try = time.monotonic() >= self._retry_at
             for stint in work:
                 if may_try or stint.ending:
@@ -394,7 +396,8 @@ class EvidenceWriter:
 
     def _pause(self) -> float | None:
         """How long nothing needs doing if nothing comes."""
-        waits = [self._retry_at - time.monotonic()] if any(stint.waiting for stint in self._stints) else []
+        unfinished = any(stint.waiting or stint.owed for stint in self._stints)
+        waits = [self._retry_at - time.monotonic()] if unfinished else []
         if self._fsync == "interval" and any(stint.file and stint.file.dirty for stint in self._stints):
             waits.append(self._synced_at + FSYNC_INTERVAL_S - time.monotonic())
         return max(0.0, min(waits)) if waits else None
@@ -442,6 +445,7 @@ class EvidenceWriter:
 
     def _append(self, stint: _Stint, batch: list[_Block]) -> tuple[int, str]:
         """Write blocks in order; returns how many are dealt with, and why no more."""
+        failure = self._made_durable(stint) if stint.owed else ""
         for index, block in enumerate(batch):
             try:
                 if block.payload is not None:
@@ -453,11 +457,25 @@ class EvidenceWriter:
                         _lose(stint, block)
                     continue
                 stint.file.append([body])
-                if self._fsync == "always" or (self._fsync == "turn" and block.durable):
-                    stint.file.sync()
             except OSError as error:
                 return index, error.strerror or type(error).__name__
-        return len(batch), ""
+            if self._fsync == "always" or (self._fsync == "turn" and block.durable):
+                failure = self._made_durable(stint)
+        return len(batch), failure
+
+    def _made_durable(self, stint: _Stint) -> str:
+        """Wait for the disk; returns why it refused, empty when it did not.
+
+        What was written stays written then: it is only waited for again, never written again.
+        """
+        assert stint.file is not None
+        try:
+            stint.file.sync()
+        except OSError as error:
+            stint.owed = True
+            return error.strerror or type(error).__name__
+        stint.owed = False
+        return ""
 
     def _keep_payload(self, stint: _Stint, block: _Block) -> None:
         assert block.payload is not None

@@ -380,6 +380,73 @@ def test_the_disk_is_waited_for_as_the_policy_says(
         assert len(calls) == synced + (policy != "never")
 
 
+class FakeMedium:
+    """A disk that takes what is written and refuses the first times it is waited for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, refusals: int, call: str = "fdatasync") -> None:
+        self.refusals = refusals
+        self.waits = 0
+        monkeypatch.setattr(f"rspp.evidence.segment_file.os.{call}", self)
+
+    def __call__(self, _file: int) -> None:
+        self.waits += 1
+        if self.waits <= self.refusals:
+            raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("policy", ["turn", "always"])
+def test_what_was_written_is_not_written_again_when_the_disk_cannot_be_waited_for(
+    policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "RETRY_S", 0.01)
+    medium = FakeMedium(monkeypatch, 3)
+    with EvidenceWriter(tmp_path, fsync=policy) as written:
+        recorder = begin(written)
+        recorder.write(b"", marks(0, 2), durable=True)
+        until(lambda: recorder.failure == "Input/output error")
+        assert recorder.waiting == 0
+        until(lambda: medium.waits > 3)
+        until(lambda: not recorder.failure)
+        recorder.write(b"", marks(2, 2), durable=True)
+        assert recorder.close()
+    recording = opened(tmp_path)
+    assert (values(recording), recording.complete) == ([0, 1, 2, 3], True)
+
+
+def test_a_segment_is_sealed_once_though_the_disk_cannot_be_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "RETRY_S", 0.01)
+    monkeypatch.setattr(segment_file, "ROTATE_BYTES", 500)
+    FakeMedium(monkeypatch, 2)
+    with EvidenceWriter(tmp_path) as written:
+        recorder = begin(written)
+        for number in range(4):
+            recorder.write(b"", marks(number * 20, 20))
+        until(lambda: recorder.waiting == 0)
+        assert recorder.close()
+    recording = opened(tmp_path)
+    assert (values(recording), recording.damage, recording.complete) == (list(range(80)), [], True)
+
+
+def test_a_segment_that_could_not_be_begun_leaves_the_chain_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "RETRY_S", 0.01)
+    monkeypatch.setattr(segment_file, "ROTATE_BYTES", 100)
+    with EvidenceWriter(tmp_path) as written:
+        recorder = begin(written)
+        recorder.write(b"", marks(0, 40))
+        until(lambda: recorder.waiting == 0)
+        FakeMedium(monkeypatch, 2, "fsync")
+        recorder.write(b"", marks(40, 40))
+        until(lambda: recorder.waiting == 0)
+        assert recorder.close()
+    recording = opened(tmp_path)
+    assert (values(recording), recording.damage) == (list(range(80)), [])
+    assert len(list(folder_of(tmp_path).iterdir())) == 2
+
+
 def test_each_second_what_was_written_is_made_durable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
