@@ -9,6 +9,8 @@ BIN := .venv/bin
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml 2>/dev/null)
 RUN := $(BIN)/python -m
 RESULTS := artifacts/conformance
+SPEC ?= rspp/pipeline/examples/front-desk.yaml
+ROLLOUT ?= rspp/pipeline/examples/front-desk.rollout.yaml
 
 .PHONY: help
 help: ## list the targets
@@ -126,6 +128,10 @@ runtime-baseline: setup ## hold real sessions and write the evidence of their tu
 slo-gates: runtime-baseline ## compute the six service gates from that evidence
 	@$(BIN)/rspp-cli slo-gates-report
 
+.PHONY: release-manifest
+release-manifest: contracts-report replay-regression slo-gates ## release the pipeline SPEC=FILE as ROLLOUT=FILE says, if these reports allow it
+	@$(BIN)/rspp-cli publish-release "$(SPEC)" "$(ROLLOUT)"
+
 .PHONY: conformance
 conformance: test-rust server ## run the tests that carry ids of the contracts, and make their table
 	@rm -f $(RESULTS)/results-python.json $(RESULTS)/results-room.json
@@ -151,7 +157,7 @@ simulate: toolchains ## half an hour of worlds, new seeds with each run, and all
 verify-quick: lint validate-contracts contracts-report replay-smoke slo-gates test-rust test ## what a developer runs every few minutes; `test` holds the quick failure matrix
 
 .PHONY: verify-full
-verify-full: lint validate-contracts contracts-report replay-smoke replay-regression slo-gates test-rust simulate-short test test-room conformance-table drill-takeover drill-evidence ## everything, with real rooms
+verify-full: lint validate-contracts contracts-report replay-smoke replay-regression slo-gates release-manifest test-rust simulate-short test test-room conformance-table drill-takeover drill-evidence ## everything, with real rooms
 
 .PHONY: bench
 bench: setup ## kernel and session benchmarks of the release build

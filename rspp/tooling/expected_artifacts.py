@@ -22,6 +22,8 @@ FULL = (
     "replay/regression-report.json",
     "replay/regression-report.md",
     "replay/regression-report.html",
+    "release/release-manifest.json",
+    "release/release-manifest.md",
 )
 FIXTURES = "replay/fixtures"
 """Holds JSON and Markdown for each golden recording after a full run."""
