@@ -27,6 +27,7 @@ def build_app() -> App:
     from rspp.cli.replay import render_audio, replay, what_if
     from rspp.cli.specs import schema, show_pipeline, show_plan, validate_spec
     from rspp.cli.timeline import report, timeline_app
+    from rspp.cli.turn_start import resolve_turn_start, snapshot_template
     from rspp.cli.verification import verify_evidence
 
     app = App(
@@ -37,6 +38,8 @@ def build_app() -> App:
         show_plan,
         show_pipeline,
         schema,
+        resolve_turn_start,
+        snapshot_template,
         validate_contracts,
         validate_contracts_report,
         validate_stream,

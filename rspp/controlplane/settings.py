@@ -1,0 +1,169 @@
+"""Where snapshots come from and how long they hold: ``--control-plane`` and the environment (appendix A)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+
+from rspp.contracts.errors import ConfigurationError
+from rspp.contracts.turn_start import FailureOutcome
+from rspp.controlplane.signature import PUBLIC_KEY_VARIABLE, public_key
+from rspp.controlplane.sources import EnvironmentSource, FileSource, HttpSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    from rspp.controlplane.sources import Source
+
+PREFIX = "RSPP_CP_DISTRIBUTION_"
+FLAG = "--control-plane"
+ENVIRONMENT = "env:"
+"""``env:NAME`` takes the artifact out of the environment variable itself."""
+MAX_ENDPOINTS = 8
+LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
+LARGEST = 600_000
+"""Upper bound of every number, milliseconds or attempts."""
+
+
+class ControlPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How snapshots are received.
+
+    Attributes:
+        sources: endpoints in the order in which they are asked.
+        cache_ttl_ms: how often they are asked.
+        max_staleness_ms: how long after that the latest snapshot still serves when they do not answer.
+        attempts: rounds over the endpoints that failed, in one refresh.
+        backoff_ms: wait before the second round; doubles with each further one.
+        max_backoff_ms: longest such wait.
+        key: who must have signed; none takes unsigned artifacts.
+        snapshot_failure: outcome of a turn whose snapshot is invalid, stale or missing.
+        plan_failure: outcome of a turn whose bundle cannot be resolved.
+    """
+
+    sources: tuple[Source, ...]
+    cache_ttl_ms: int = 2000
+    max_staleness_ms: int = 10_000
+    attempts: int = 2
+    backoff_ms: int = 100
+    max_backoff_ms: int = 1000
+    key: Ed25519PublicKey | None = None
+    snapshot_failure: FailureOutcome = "defer"
+    plan_failure: FailureOutcome = "defer"
+
+
+def control_plane_settings(
+    given: str = "", environment: Mapping[str, str] | None = None
+) -> ControlPlaneSettings | None:
+    """Return how snapshots are received; none when nothing names a source.
+
+    Args:
+        given: ``FILE``, ``env:NAME``, or ``URL[,URL…]``; empty leaves it to the environment, where addresses
+            beat a file.
+        environment: ``os.environ`` when absent.
+
+    Raises:
+        ConfigurationError: a source or a variable is wrong.
+    """
+    values = os.environ if environment is None else environment
+    sources = _sources(given.strip(), values)
+    if not sources:
+        return None
+    key = values.get(PUBLIC_KEY_VARIABLE, "").strip()
+    return ControlPlaneSettings(
+        sources=sources,
+        cache_ttl_ms=_number(values, "HTTP_CACHE_TTL_MS", 2000),
+        max_staleness_ms=_number(values, "HTTP_MAX_STALENESS_MS", 10_000),
+        attempts=_number(values, "HTTP_RETRY_MAX_ATTEMPTS", 2),
+        backoff_ms=_number(values, "HTTP_RETRY_BACKOFF_MS", 100),
+        max_backoff_ms=_number(values, "HTTP_RETRY_MAX_BACKOFF_MS", 1000),
+        key=public_key(key) if key else None,
+        snapshot_failure=_outcome(values, "SNAPSHOT_FAILURE"),
+        plan_failure=_outcome(values, "PLAN_FAILURE"),
+    )
+
+
+def _sources(given: str, values: Mapping[str, str]) -> tuple[Source, ...]:
+    if given.startswith(ENVIRONMENT):
+        return (EnvironmentSource(given.removeprefix(ENVIRONMENT), values),)
+    if "://" in given:
+        return _http_sources(given, FLAG, values)
+    if given:
+        return (FileSource(Path(given)),)
+    for name in ("HTTP_URLS", "HTTP_URL"):
+        if values.get(PREFIX + name, "").strip():
+            return _http_sources(values[PREFIX + name], PREFIX + name, values)
+    path = values.get(f"{PREFIX}PATH", "").strip()
+    return (FileSource(Path(path)),) if path else ()
+
+
+def _http_sources(listed: str, field: str, values: Mapping[str, str]) -> tuple[Source, ...]:
+    urls = tuple(dict.fromkeys(url.strip() for url in listed.split(",") if url.strip()))
+    if len(urls) > MAX_ENDPOINTS:
+        raise ConfigurationError(f"{field} names {len(urls)} endpoints", hint=f"name at most {MAX_ENDPOINTS}")
+    return tuple(
+        HttpSource(
+            _checked(url, field),
+            timeout_ms=_number(values, "HTTP_TIMEOUT_MS", 2000),
+            bearer_token=_header(values, "HTTP_AUTH_BEARER_TOKEN"),
+            client_id=_header(values, "HTTP_CLIENT_ID"),
+        )
+        for url in urls
+    )
+
+
+def _checked(url: str, field: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigurationError(f"{field}: an endpoint is no address", hint="write it as https://host/path")
+    if parts.username or parts.password:
+        raise ConfigurationError(
+            f"{field}: the endpoint at {host} holds a user name or password",
+            hint=f"put the token into {PREFIX}HTTP_AUTH_BEARER_TOKEN",
+        )
+    if parts.scheme == "http" and host not in LOCAL:
+        raise ConfigurationError(
+            f"{field}: the endpoint at {host} would answer in clear", hint="use https beyond this machine"
+        )
+    return url
+
+
+def _number(values: Mapping[str, str], name: str, default: int) -> int:
+    text = values.get(PREFIX + name, "").strip()
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= LARGEST:
+        raise ConfigurationError(
+            f"{PREFIX}{name} {json.dumps(text[:40])} is no number from 1 to {LARGEST}",
+            hint=f"write a whole number, or leave it out for {default}",
+        )
+    return int(text)
+
+
+def _outcome(values: Mapping[str, str], name: str) -> FailureOutcome:
+    text = values.get(PREFIX + name, "").strip() or "defer"
+    for outcome in get_args(FailureOutcome):
+        if text == outcome:
+            return outcome  # type: ignore[no-any-return]
+    raise ConfigurationError(
+        f"{PREFIX}{name} {json.dumps(text[:40])} is neither defer nor reject", hint="write one of them"
+    )
+
+
+def _header(values: Mapping[str, str], name: str) -> str:
+    text = values.get(PREFIX + name, "").strip()
+    if any(not 32 <= ord(letter) < 127 for letter in text):
+        raise ConfigurationError(
+            f"{PREFIX}{name} cannot be sent (value not shown)", hint="use printable ASCII characters"
+        )
+    return text
