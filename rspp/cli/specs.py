@@ -57,7 +57,7 @@ def show_plan(file: Path, *, json: bool = False) -> int:
         json: print one JSON object: pipeline, execution profile, graph, plan and the source of each value.
     """
     from rspp.pipeline.drawing import ASCII, LINES, draw
-    from rspp.pipeline.explain import annotated
+    from rspp.pipeline.explain import annotated, lesser_told
     from rspp.pipeline.loader import load_with_lines
     from rspp.pipeline.normalise import compile_pipeline
 
@@ -68,6 +68,8 @@ def show_plan(file: Path, *, json: bool = False) -> int:
         return 0
     print(f"# {document['pipeline_version']}, sha256 {document['digest']}")
     print(f"# {document['mode']} mode, execution profile {document['execution_profile']['name']}")
+    if told := lesser_told(loaded.spec):
+        print(f"# {told}")
     print("\n".join(annotated(document)))
     print(f"\n# {document['graph_definition_ref']}")
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
-from rspp.contracts.ports import ResponseDelta
 from rspp.nodes.segmenter import Segmenter
 
 if TYPE_CHECKING:
@@ -28,24 +27,6 @@ class ReplyListener(Protocol):
     def provider_finished(self, turn: int, modality: str, outcome: str, call: Call) -> None:
         """A call ended; it tells how long it took to its first result and in all."""
         ...
-
-
-class FixedResponder:
-    """Says one prepared text: greetings and notices need no model.
-
-    Args:
-        text: what to say.
-    """
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    async def respond(self, history: Sequence[Message]) -> AsyncIterator[ResponseDelta]:
-        """Give the whole text at once."""
-        yield ResponseDelta(text=self._text)
-
-    async def close(self) -> None:
-        """Nothing to free."""
 
 
 class PreparedSpeech:

@@ -15,7 +15,7 @@ from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from rspp.pipeline.checker import Fault, fault_at, nearest
 from rspp.pipeline.document import line_of
-from rspp.pipeline.normalise import lesser_voice_of, plan_policy, profile_of, provider_bindings
+from rspp.pipeline.normalise import lesser_forms, plan_policy, profile_of, provider_bindings
 from rspp.pipeline.spec import PipelineSpec
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ def provider_policy(
     counts = {"llm": responders, "tts": synthesizers}
     if recognisers > 1 or "degrade" in plan["allowed_adaptive_actions"]:
         counts = {"stt": recognisers, **counts}
-    lesser = lesser_voice_of(spec)
+    lesser = lesser_forms(spec)
     return {
-        **({"lesser": [("tts", lesser)]} if lesser else {}),
+        **({"lesser": list(lesser.items())} if lesser else {}),
         "candidates": [
             (modality, name) for modality, count in counts.items() for name in _names(spec, modality, count)
         ],

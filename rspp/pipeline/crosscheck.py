@@ -7,9 +7,10 @@ import re
 from msgspec import UNSET
 
 from rspp.contracts.errors import ConfigurationError
+from rspp.pipeline.base import ADAPTIVE_ACTIONS
 from rspp.pipeline.checker import Fault, fault_at, nearest, shown
 from rspp.pipeline.data_flow import REMEDY, data_flow, told
-from rspp.pipeline.normalise import compile_pipeline, recording_level
+from rspp.pipeline.normalise import adaptive_actions, compile_pipeline, recording_level
 from rspp.pipeline.patterns import parse_pattern
 from rspp.pipeline.profile import SIMPLE_NAME, ExecutionProfile
 from rspp.pipeline.quotas import POINTS
@@ -19,6 +20,8 @@ _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
 _CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
 PHONES = frozenset(f"{_VOWELS} {_CONSONANTS}".split())
 """The 39 phones of the CMU dictionary, which the acoustic model of pocketsphinx was trained on."""
+
+LESSER = "degraded.llm"
 
 _SLOT = re.compile(r"<\s*([^<>]*?)\s*>")
 _PLACE = re.compile(r"\{([^{}]*)\}")
@@ -38,6 +41,7 @@ def cross_faults(spec: PipelineSpec, lines: dict[str, int]) -> list[Fault]:
         for wrong in compile_pipeline(spec).faults:
             finder.add(wrong.path, wrong.problem, wrong.hint)
         _recording(spec, finder)
+        _never_degraded(spec, finder)
         if len(finder.faults) == before:
             _border(spec, finder)
     slots: dict[str, tuple[str, ...]] = {}
@@ -52,15 +56,12 @@ def cross_faults(spec: PipelineSpec, lines: dict[str, int]) -> list[Fault]:
             _rules(section, own, finder, part)
             # The recogniser hears what the first rules expect.
             slots, rules = (slots, True) if rules else (own, True)
+    _degraded(spec, finder)
     for part, section in parts.items():
         if isinstance(section, PocketsphinxStt):
             _recognition(section, slots, rules=rules, finder=finder, part=part)
-        if isinstance(section, OpenAiEndpoint) and "@" in section.base_url.partition("://")[2].split("/")[0]:
-            finder.add(
-                f"{part}.base_url",
-                "holds a user name or password",
-                "keep keys out of files: put the key in an environment variable, name that in api_key_env",
-            )
+        if isinstance(section, OpenAiEndpoint):
+            _address(section, finder, part)
     return finder.faults
 
 
@@ -251,6 +252,35 @@ def _recording(spec: PipelineSpec, finder: _Finder) -> None:
             "leave it out, or use `level: L2` with `approval:`",
         )
     finder.once("recording.allow", section.allow)
+
+
+def _degraded(spec: PipelineSpec, finder: _Finder) -> None:
+    if spec.degraded is UNSET:
+        return
+    if isinstance(spec.degraded.llm, RulesLlm):
+        _rules(spec.degraded.llm, _slots(spec.degraded.llm, finder, LESSER), finder, LESSER)
+    if isinstance(spec.degraded.llm, OpenAiEndpoint):
+        _address(spec.degraded.llm, finder, LESSER)
+
+
+def _never_degraded(spec: PipelineSpec, finder: _Finder) -> None:
+    actions = adaptive_actions(spec)
+    if spec.degraded is not UNSET and "degrade" not in actions:
+        wanted = ", ".join(action for action in ADAPTIVE_ACTIONS if action in (*actions, "degrade"))
+        finder.add(
+            "degraded",
+            f"never used: adaptive_actions do not name degrade (they are: {', '.join(actions) or 'none'})",
+            f"write `adaptive_actions: [{wanted}]`, or leave degraded out",
+        )
+
+
+def _address(endpoint: OpenAiEndpoint, finder: _Finder, part: str) -> None:
+    if "@" in endpoint.base_url.partition("://")[2].split("/")[0]:
+        finder.add(
+            f"{part}.base_url",
+            "holds a user name or password",
+            "keep keys out of files: put the key in an environment variable, name that in api_key_env",
+        )
 
 
 def _border(spec: PipelineSpec, finder: _Finder) -> None:

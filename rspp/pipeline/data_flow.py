@@ -16,7 +16,7 @@ from rspp import _kernel
 from rspp.contracts.envelope import PayloadClass  # noqa: TC001 - msgspec reads these annotations
 from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline.base import DATA
-from rspp.pipeline.normalise import compile_pipeline, provider_bindings
+from rspp.pipeline.normalise import compile_pipeline, degraded_of, provider_bindings
 from rspp.pipeline.spec import DataSection, OpenAiEndpoint
 
 if TYPE_CHECKING:
@@ -174,6 +174,9 @@ def _external_providers(spec: PipelineSpec) -> dict[str, list[str]]:
     parts: dict[str, object] = {"stt": spec.stt, "llm": spec.llm, "tts": spec.tts}
     for part, others in msgspec.structs.asdict(spec.alternatives).items():
         parts |= {f"{part}.{index}": section for index, section in enumerate(others, 1)}
+    degraded = degraded_of(spec)
+    if degraded is not None:
+        parts["llm.lesser"] = degraded.llm
     found: dict[str, list[str]] = {}
     for key, section in parts.items():
         if isinstance(section, OpenAiEndpoint):

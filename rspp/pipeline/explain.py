@@ -11,7 +11,9 @@ from msgspec import UNSET
 from rspp.pipeline.candidates import file_form
 from rspp.pipeline.edge_policy import FROM_FILE, profile_source
 from rspp.pipeline.normalise import (
+    adaptive_actions,
     compile_pipeline,
+    lesser_forms,
     pipeline_version,
     plan_policy,
     profile_of,
@@ -21,6 +23,7 @@ from rspp.pipeline.normalise import (
 
 if TYPE_CHECKING:
     from rspp.pipeline.loader import LoadedPipeline
+    from rspp.pipeline.spec import PipelineSpec
 
 PIPELINE_DEFAULT = "pipeline_default"
 """Source of a value that the file leaves out and that no profile sets."""
@@ -77,6 +80,16 @@ def sources(
     for name, values in edges.items():
         found |= {f"{_TO_EDGES}{name}.{field}": source for field, source in values.items()}
     return found
+
+
+def lesser_told(spec: PipelineSpec) -> str:
+    """Return what each part of a turn that is degraded goes on with; empty where no turn may be."""
+    if "degrade" not in adaptive_actions(spec):
+        return ""
+    forms = lesser_forms(spec)
+    writer = forms.get("llm", "nothing (none is declared under degraded.llm)")
+    voice = forms.get("tts", "nothing (an embedded voice is a candidate)")
+    return f"degraded: stt goes on with the words heard in part, llm with {writer}, tts with {voice}"
 
 
 def annotated(document: dict[str, Any]) -> list[str]:

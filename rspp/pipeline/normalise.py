@@ -21,12 +21,15 @@ from rspp.pipeline.compiler import Compilation, compile_graph
 from rspp.pipeline.profile import SIMPLE, SIMPLE_NAME, ExecutionProfile, RecordingLevel
 from rspp.pipeline.spec import (
     BudgetSection,
+    DegradedSection,
     EspeakTts,
+    FixedLlm,
     OpenAiEndpoint,
     OpenAiLlm,
     OpenAiStt,
     OpenAiTts,
     PipelineSpec,
+    RulesLlm,
 )
 
 if TYPE_CHECKING:
@@ -224,22 +227,42 @@ def plan_policy(spec: PipelineSpec) -> dict[str, Any]:
 def provider_bindings(spec: PipelineSpec) -> dict[str, str]:
     """Return which provider serves each modality, such as ``openai/whisper-1``.
 
-    Those that take over from it follow as ``llm.1``, ``llm.2`` and so on.
+    Those that take over from it follow as ``llm.1``, ``llm.2`` and so on, and what serves a turn that was
+    degraded as ``llm.lesser``.
     """
     bindings = {"vad": "silero"}
     for index, stt in enumerate((spec.stt, *spec.alternatives.stt)):
         name = f"openai/{stt.model}" if isinstance(stt, OpenAiStt) else "pocketsphinx"
         bindings[f"stt.{index}" if index else "stt"] = name
     for index, llm in enumerate((spec.llm, *spec.alternatives.llm)):
-        name = f"openai/{llm.model}" if isinstance(llm, OpenAiLlm) else "rules"
-        bindings[f"llm.{index}" if index else "llm"] = name
+        bindings[f"llm.{index}" if index else "llm"] = _writer(llm)
     for index, tts in enumerate((spec.tts, *spec.alternatives.tts)):
         name = f"openai/{tts.model}" if isinstance(tts, OpenAiTts) else f"espeak/{tts.voice}"
         bindings[f"tts.{index}" if index else "tts"] = name
-    lesser = lesser_voice_of(spec)
-    if lesser:
-        bindings["tts.lesser"] = lesser
-    return bindings
+    return bindings | {f"{modality}.lesser": name for modality, name in lesser_forms(spec).items()}
+
+
+def _writer(llm: FixedLlm | RulesLlm | OpenAiLlm) -> str:
+    if isinstance(llm, OpenAiLlm):
+        return f"openai/{llm.model}"
+    return "fixed" if isinstance(llm, FixedLlm) else "rules"
+
+
+def lesser_forms(spec: PipelineSpec) -> dict[str, str]:
+    """Return what serves the rest of a turn that was degraded, by modality; those without one are left out.
+
+    Recognition is not among them: it goes on with what it heard, without another provider.
+    """
+    degraded, voice = degraded_of(spec), lesser_voice_of(spec)
+    written = {} if degraded is None else {"llm": _writer(degraded.llm)}
+    return written | ({"tts": voice} if voice else {})
+
+
+def degraded_of(spec: PipelineSpec) -> DegradedSection | None:
+    """Return what the file declares for turns that are degraded; none where no turn may be."""
+    if spec.degraded is UNSET or "degrade" not in adaptive_actions(spec):
+        return None
+    return spec.degraded
 
 
 def lesser_voice_of(spec: PipelineSpec) -> str:
@@ -255,16 +278,23 @@ def lesser_voice_of(spec: PipelineSpec) -> str:
 
 def key_variables(spec: PipelineSpec) -> tuple[str, ...]:
     """Return the environment variables that hold the keys of a pipeline's providers, sorted."""
-    others = spec.alternatives
-    parts = (spec.stt, spec.llm, spec.tts, *others.stt, *others.llm, *others.tts)
-    named = {part.api_key_env for part in parts if isinstance(part, OpenAiEndpoint) and part.api_key_env}
-    return tuple(sorted(named))
+    return tuple(sorted({part.api_key_env for part in endpoints(spec) if part.api_key_env}))
+
+
+def endpoints(spec: PipelineSpec) -> list[OpenAiEndpoint]:
+    """Return the servers that a pipeline reaches over a network."""
+    others, degraded = spec.alternatives, degraded_of(spec)
+    lesser = () if degraded is None else (degraded.llm,)
+    parts = (spec.stt, spec.llm, spec.tts, *others.stt, *others.llm, *others.tts, *lesser)
+    return [part for part in parts if isinstance(part, OpenAiEndpoint)]
 
 
 def _external_inputs(spec: PipelineSpec) -> list[dict[str, str]]:
+    degraded = degraded_of(spec)
+    lesser = () if degraded is None else (degraded.llm,)
     parts = {
         "stt": (spec.stt, *spec.alternatives.stt),
-        "llm": (spec.llm, *spec.alternatives.llm),
+        "llm": (spec.llm, *spec.alternatives.llm, *lesser),
         "tts": (spec.tts, *spec.alternatives.tts),
     }
     external = [

@@ -135,7 +135,8 @@ def _helps(kind: type) -> dict[str, str]:
 
 def _chosen_by_provider() -> set[type]:
     """Return the types among which ``provider`` chooses."""
-    fields = cast("info.StructType", info.type_info(PipelineSpec)).fields
+    kinds = [cast("info.StructType", info.type_info(kind)) for kind in _types(PipelineSpec).values()]
+    fields = [field for kind in kinds for field in kind.fields]
     unions = [field.type for field in fields if isinstance(field.type, info.UnionType)]
     return {item.cls for union in unions for item in union.types if isinstance(item, info.StructType)}
 

@@ -79,6 +79,16 @@ class RulesLlm(Strict, tag_field="provider", tag="rules", frozen=True, kw_only=T
     otherwise: Speech = "Sorry, I did not understand that."
 
 
+class FixedLlm(Strict, tag_field="provider", tag="fixed", frozen=True, kw_only=True):
+    """One sentence as the reply, whatever was asked.
+
+    Attributes:
+        say: the reply.
+    """
+
+    say: Annotated[Speech, Meta(min_length=1)]
+
+
 class EspeakTts(Strict, tag_field="provider", tag="espeak", frozen=True, kw_only=True):
     """Speech by espeak-ng in a process of its own.
 
@@ -237,6 +247,20 @@ class DataSection(Strict, frozen=True, kw_only=True):
     external: tuple[ContentClass, ...] = ("audio_raw", "text_raw")
 
 
+class DegradedSection(Strict, frozen=True, kw_only=True):
+    """What a turn goes on with in a lesser form, where ``adaptive_actions`` name ``degrade``.
+
+    Recognition needs nothing here: it goes on with the words that it heard in part. Nor does speech: where
+    every voice comes over a network, the embedded one speaks the rest of the turn.
+
+    Attributes:
+        llm: what answers when the language models cannot and nothing of their reply was spoken: a smaller
+            model, rules, or one sentence (``provider: fixed``).
+    """
+
+    llm: FixedLlm | RulesLlm | OpenAiLlm
+
+
 class AlternativeSection(Strict, frozen=True, kw_only=True):
     """The candidates after the first, in order; in a file they stand in one list with it.
 
@@ -275,6 +299,7 @@ class PipelineSpec(Strict, frozen=True, kw_only=True):
         profiles: execution profiles of one's own, by name.
         adaptive_actions: what may be tried within a turn when something fails; empty for nothing, from the
             profile when left out.
+        degraded: what a turn goes on with in a lesser form, where ``adaptive_actions`` name ``degrade``.
         graph: Advanced mode: overrides of single edges, or a whole graph.
         alternatives: the candidates after the first of each list.
     """
@@ -297,5 +322,6 @@ class PipelineSpec(Strict, frozen=True, kw_only=True):
     profile: Identifier = SIMPLE_NAME
     profiles: dict[str, ExecutionProfile] = field(default_factory=dict)
     adaptive_actions: tuple[AdaptiveAction, ...] | UnsetType = UNSET
+    degraded: DegradedSection | UnsetType = UNSET
     graph: GraphSection | UnsetType = UNSET
     alternatives: AlternativeSection = field(default_factory=AlternativeSection)

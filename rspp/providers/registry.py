@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline import spec as types
 from rspp.pipeline.data_flow import check_border
-from rspp.pipeline.normalise import lesser_voice_of
+from rspp.pipeline.normalise import degraded_of, lesser_voice_of
+from rspp.providers.fixed import FixedResponder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -35,6 +36,7 @@ class Providers:
         synthesizers: ``synthesizer`` and those that take over when it fails, in order.
         recognisers: ``recognition`` and those that take over when it fails, in order.
         lesser_voice: speaks the rest of a turn that was degraded; none where no plan allows that.
+        lesser_responder: writes the reply of a turn that was degraded; none where the pipeline has none.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Providers:
         other_synthesizers: Sequence[Synthesizer] = (),
         other_recognisers: Sequence[RecognitionStream] = (),
         lesser_voice: Synthesizer | None = None,
+        lesser_responder: Responder | None = None,
     ) -> None:
         self.vad = vad
         self.recognition = recognition
@@ -57,12 +60,22 @@ class Providers:
         self.synthesizers = (synthesizer, *other_synthesizers)
         self.recognisers = (recognition, *other_recognisers)
         self.lesser_voice = lesser_voice
+        self.lesser_responder = lesser_responder
+
+    def voices(self, most: int) -> tuple[Synthesizer, ...]:
+        """Return at most so many candidates for speech and then the lesser form, as the kernel counts."""
+        lesser = () if self.lesser_voice is None else (self.lesser_voice,)
+        return (*self.synthesizers[:most], *lesser)
+
+    def writers(self, most: int) -> tuple[Responder, ...]:
+        """Return at most so many candidates for replies and then the lesser form, as the kernel counts."""
+        lesser = () if self.lesser_responder is None else (self.lesser_responder,)
+        return (*self.responders[:most], *lesser)
 
     async def close(self) -> None:
         """Close them all, also when one of them fails to; safe to call twice."""
-        lesser = [] if self.lesser_voice is None else [self.lesser_voice]
-        voices = [provider.close for provider in (*self.synthesizers, *lesser)]
-        writers = [provider.close for provider in self.responders]
+        voices = [provider.close for provider in self.voices(len(self.synthesizers))]
+        writers = [provider.close for provider in self.writers(len(self.responders))]
         hearers = [provider.close for provider in self.recognisers]
         await _close_all([*voices, *writers, *hearers])
         self.vad.close()
@@ -104,6 +117,12 @@ async def open_providers(
             synthesizers.append(await _open_synthesizer(tts, offloader, work))
             opened.append(synthesizers[-1].close)
         lesser_voice = await embedded_voice(offloader, work) if lesser_voice_of(spec) else None
+        if lesser_voice is not None:
+            opened.append(lesser_voice.close)
+        degraded = degraded_of(spec)
+        lesser_responder = None
+        if degraded is not None:
+            lesser_responder = await _open_responder(degraded.llm, offloader, "degraded.llm")
     except BaseException:
         await _close_all(list(reversed(opened)))
         raise
@@ -116,6 +135,7 @@ async def open_providers(
         other_synthesizers=synthesizers[1:],
         other_recognisers=recognisers[1:],
         lesser_voice=lesser_voice,
+        lesser_responder=lesser_responder,
     )
 
 
@@ -176,9 +196,13 @@ async def _open_recognition(
     return await open_pocketsphinx(stt, rules, offloader, work("stt") if work else None)
 
 
-async def _open_responder(llm: types.RulesLlm | types.OpenAiLlm, offloader: Offloader) -> Responder:
+async def _open_responder(
+    llm: types.FixedLlm | types.RulesLlm | types.OpenAiLlm, offloader: Offloader, section: str = "llm"
+) -> Responder:
+    if isinstance(llm, types.FixedLlm):
+        return FixedResponder(llm.say)
     if isinstance(llm, types.OpenAiLlm):
-        endpoint, key = llm, api_key("llm", llm)
+        endpoint, key = llm, api_key(section, llm)
 
         def open_responder() -> Responder:
             from rspp.providers.openai_llm import OpenAiResponder

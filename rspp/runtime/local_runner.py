@@ -18,8 +18,7 @@ from rspp.evidence.payloads import PayloadStore
 from rspp.evidence.reader import open_recording
 from rspp.evidence.writer import EvidenceWriter
 from rspp.pipeline.loader import load_pipeline
-from rspp.pipeline.normalise import key_variables, recording_level
-from rspp.pipeline.spec import OpenAiEndpoint, PipelineSpec
+from rspp.pipeline.normalise import endpoints, key_variables, recording_level
 from rspp.runtime.environment import EvidencePlan, session_of_room, tenant_name
 from rspp.runtime.logs import set_up_logs
 from rspp.runtime.loopback_call import loopback_call
@@ -28,6 +27,7 @@ from rspp.terminal import run_command
 from rspp.transports.wav import WavCaller, WavRecorder, read_wav
 
 if TYPE_CHECKING:
+    from rspp.pipeline.spec import PipelineSpec
     from rspp.session.recording import Recorder
 
 log = structlog.get_logger(__name__)
@@ -41,9 +41,7 @@ app = App(
 
 def needs_network(spec: PipelineSpec) -> bool:
     """Whether a provider of the pipeline answers over a network, which virtual time cannot hurry."""
-    others = spec.alternatives
-    sections = (spec.stt, spec.llm, spec.tts, *others.stt, *others.llm, *others.tts)
-    return any(isinstance(section, OpenAiEndpoint) for section in sections)
+    return bool(endpoints(spec))
 
 
 def session_of(source: Path) -> str:

@@ -24,11 +24,12 @@ from rspp.nodes.edge import edge_buffer
 from rspp.nodes.invocation import Call, Candidates, Invocation
 from rspp.nodes.playout import PlayoutNode, sound_time
 from rspp.nodes.recognisers import Recognisers
-from rspp.nodes.reply import FixedResponder, PreparedSpeech, speak_reply
+from rspp.nodes.reply import PreparedSpeech, speak_reply
 from rspp.nodes.stt import RecognitionNode
 from rspp.pipeline.candidates import provider_policy
 from rspp.pipeline.normalise import compile_pipeline, plan_template, profile_of, turn_policy
 from rspp.pipeline.quotas import admission_of
+from rspp.providers.fixed import FixedResponder
 from rspp.providers.registry import embedded_voice
 from rspp.session.presenter import Presenter
 from rspp.session.recording import EVIDENCE_CAPACITY, SessionRecording
@@ -149,10 +150,8 @@ class Session:
             evidence_capacity=EVIDENCE_CAPACITY,
             providers=_kernel.ProviderPolicy(**settings["providers"]),
         )
-        # To the kernel the lesser voice is the one after the last candidate that the profile uses.
-        voices = providers.synthesizers[: settings["providers"]["max_candidates"]]
-        lesser = providers.lesser_voice
-        self._voices = voices if lesser is None else (*voices, lesser)
+        most = settings["providers"]["max_candidates"]
+        self._voices, self._writers = providers.voices(most), providers.writers(most)
         self._lease = lease
         self._watcher = LeaseWatcher(
             store, lease, clock, offloader, on_renewed=self._renewed, on_lost=self._lost
@@ -555,7 +554,7 @@ class Session:
             self._voices, lambda: Invocation(self.kernel, self._clock, turn.number, "tts")
         )
         responders: Candidates[Responder] = Candidates(
-            self._providers.responders, lambda: Invocation(self.kernel, self._clock, turn.number, "llm")
+            self._writers, lambda: Invocation(self.kernel, self._clock, turn.number, "llm")
         )
         if opened.intent == "utterance":
             if opened.reference != self._shown_utterance:

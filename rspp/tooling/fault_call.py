@@ -198,6 +198,8 @@ class FaultCall:
                 synthesizer=self.voice,
                 other_responders=self.responders[1:],
                 other_recognisers=self.hearers[1:],
+                lesser_voice=real.lesser_voice,
+                lesser_responder=real.lesser_responder,
             ),
             store=self.store,
             lease=lease,

@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from rspp.pipeline.candidates import file_form, provider_policy
+from rspp.pipeline.explain import lesser_told
 from rspp.pipeline.loader import PipelineError, parse_pipeline
-from rspp.pipeline.normalise import plan_policy, provider_bindings
+from rspp.pipeline.normalise import key_variables, plan_policy, provider_bindings
 from rspp.pipeline.schema import schema_of
 from rspp.pipeline.spec import EspeakTts, OpenAiLlm, RulesLlm
 
@@ -133,3 +134,71 @@ def test_the_file_form_of_a_pipeline_is_that_pipeline() -> None:
     spec = parse_pipeline(TWO, "two.yaml")
     again = parse_pipeline(yaml.safe_dump(file_form(spec)), "again.yaml")
     assert again == spec
+
+
+LESSER = """
+adaptive_actions: [retry, degrade]
+degraded:
+  llm: {provider: openai, model: small, base_url: "http://127.0.0.1:8000/v1", api_key_env: SMALL_KEY}
+"""
+
+
+def test_what_serves_a_degraded_reply_is_bound_told_to_the_kernel_and_covered_by_the_plan() -> None:
+    spec = parse_pipeline(TWO + LESSER, "two.yaml")
+    assert provider_bindings(spec)["llm.lesser"] == "openai/small"
+    policy = provider_policy(spec, responders=2, synthesizers=2, recognisers=1)
+    assert policy["lesser"] == [("llm", "openai/small")]
+    assert plan_policy(spec)["provider_bindings"]["llm.lesser"] == "openai/small"
+    assert key_variables(spec) == ("SMALL_KEY",)
+    network = parse_pipeline(TWO.replace("  - {provider: espeak}\n", "") + LESSER, "two.yaml")
+    policy = provider_policy(network, responders=2, synthesizers=1, recognisers=1)
+    assert policy["lesser"] == [("llm", "openai/small"), ("tts", "espeak/en-us")]
+
+
+def test_a_pipeline_without_a_lesser_form_is_the_one_that_it_was() -> None:
+    spec = parse_pipeline(TWO, "two.yaml")
+    assert "degraded" not in file_form(spec)
+    assert "llm.lesser" not in provider_bindings(spec)
+    assert provider_policy(spec, responders=2, synthesizers=2, recognisers=1).keys().isdisjoint({"lesser"})
+
+
+def test_a_degraded_model_over_a_network_is_an_external_input_and_held_at_the_border() -> None:
+    embedded = "name: one\nllm: {provider: rules, rules: [{hear: hello, say: hi}]}\n"
+    spec = parse_pipeline(embedded + LESSER, "one.yaml")
+    inputs = plan_policy(spec)["determinism"]["nondeterministic_inputs"]
+    assert [item["input_key"] for item in inputs] == ["llm"]
+    # What may not leave the machine may not leave it in a lesser form either.
+    paths = [path for _, path in faults(embedded + LESSER + "data: {external: []}\n")]
+    assert paths == ["data.external"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "path"),
+    [
+        ("[retry, degrade]", "[retry]", "degraded"),
+        ("llm: {provider: openai, model: small,", "llm: {model: small,", "degraded.llm.provider"),
+        ("provider: openai, model: small", "provider: openai", "degraded.llm.model"),
+        ("http://127", "http://me:x@127", "degraded.llm.base_url"),
+        ("llm: {provider: openai, model: small,", "tts: {provider: openai, model: small,", "degraded.tts"),
+    ],
+)
+def test_faults_of_a_lesser_form_are_told_where_they_are(before: str, after: str, path: str) -> None:
+    assert path in [found for _, found in faults(TWO + LESSER.replace(before, after))]
+
+
+def test_rules_of_a_lesser_form_are_checked_like_any_and_are_nothing_to_recognise_by() -> None:
+    rules = "  llm: {provider: rules, rules: [{hear: 'a <cat>', say: '{dog}'}]}\n"
+    wrong = TWO + "adaptive_actions: [degrade]\ndegraded:\n" + rules
+    assert [path for _, path in faults(wrong)] == ["degraded.llm.rules[0].hear", "degraded.llm.rules[0].say"]
+    alone = "name: one\nllm: {provider: openai, model: big}\nadaptive_actions: [degrade]\ndegraded:\n"
+    sound = rules.replace("a <cat>", "cat").replace("{dog}", "dog")
+    assert [path for _, path in faults(alone + sound)] == ["stt.grammar"]
+
+
+def test_in_words_a_degraded_turn_goes_on_with_what_there_is() -> None:
+    def told(more: str) -> str:
+        return lesser_told(parse_pipeline(TWO + more, "two.yaml"))
+
+    assert told("") == ""
+    assert "llm with openai/small" in told(LESSER)
+    assert "llm with nothing" in told("adaptive_actions: [degrade]\n")

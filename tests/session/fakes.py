@@ -188,6 +188,7 @@ class FakeWorld:
         self.synthesizer = FakeSynthesizer()
         self.spare_recognitions: list[FakeRecognition] = []
         self.lesser_voice: FakeSynthesizer | None = None
+        self.lesser_responder: FakeResponder | None = None
         self.spare_responders: list[FakeResponder] = []
         self.spare_synthesizers: list[FakeSynthesizer] = []
         self.timeline = FakeRecorder()
@@ -210,6 +211,7 @@ class FakeWorld:
             other_synthesizers=self.spare_synthesizers,
             other_recognisers=self.spare_recognitions,
             lesser_voice=self.lesser_voice,
+            lesser_responder=self.lesser_responder,
         )
 
         def keep(session: Session) -> None:
