@@ -97,6 +97,11 @@ def validate_stream(file: Path, *, json: bool = False) -> int:
             f"recording {str(file)!r} is empty",
             hint="Name the folder of a session, EVIDENCE/TENANT/SESSION, or a timeline.",
         )
+    if set(report.records) <= {"header", "gap"} and report.missing:
+        raise ConfigurationError(
+            f"recording {str(file)!r}: nothing of it can be read",
+            hint="rspp-cli verify-evidence says what is damaged.",
+        )
     if json:
         _print_json(_stream_document(file, report))
     else:
@@ -174,7 +179,7 @@ def _show_stream(file: Path, report: StreamReport) -> None:
         print(f"and {report.total_faults - SHOWN_FAULTS} more faults")
     records = ", ".join(f"{count} {kind}" for kind, count in report.records.items())
     if report.missing:
-        print(f"incomplete: the writer lost {report.missing} records, and says where")
+        print(f"incomplete: {report.missing} or more records were lost or are damaged; gaps say where")
     if report.total_faults:
         print(f"{red}failed{plain}: {report.total_faults} faults in {report.lines} lines ({records})")
     else:

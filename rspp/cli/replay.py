@@ -5,7 +5,9 @@ from __future__ import annotations
 import json as json_text
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter, validators
 
 from rspp.terminal import coloured
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from rspp.replay.engine import ReplayResult
     from rspp.replay.turn_changes import TurnChange, TurnSide
 
+Amount = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=2**31 - 1))]
 SHOWN_DIVERGENCES = 20
 """Most divergences that people are shown; ``--json`` gives all."""
 PARTS = ("policy", "plan", "providers")
@@ -34,9 +37,9 @@ def replay(
     evidence: Path = Path("evidence"),
     tenant: str = "default",
     set_: tuple[str, ...] = (),
-    steps: int | None = None,
-    to_turn: int | None = None,
-    to_ms: int | None = None,
+    steps: Amount | None = None,
+    to_turn: Amount | None = None,
+    to_ms: Amount | None = None,
     json: bool = False,
 ) -> int:
     """Run a recorded call again and say whether it comes out the same.
@@ -74,7 +77,7 @@ def replay(
     if json:
         print_json(result.document())
     else:
-        _show_result(result)
+        _show_result(result, found)
     return 0 if result.identical else 1
 
 
@@ -297,14 +300,18 @@ def _again(recording: Recording, mode: str, changes: dict[str, dict[str, Any]], 
                 "changes": changes,
                 "differing_turns": differing,
                 "stints": documents,
+                "damage": [str(damage) for damage in recording.damage],
             }
         )
+    else:
+        for damage in recording.damage:
+            print(f"damage: {damage}")
     return 1 if differing else 0
 
 
-def _show_result(result: ReplayResult) -> None:
+def _show_result(result: ReplayResult, recording: Recording) -> None:
     bold = coloured(sys.stdout)
-    for stint in result.stints:
+    for stint, kept in zip(result.stints, recording.stints, strict=True):
         if stint.identical:
             said = _paint("identical", _GREEN, shown=bold)
         else:
@@ -316,7 +323,9 @@ def _show_result(result: ReplayResult) -> None:
         )
         if stint.gap_at_us is not None:
             why = f" ({stint.gap_reason})" if stint.gap_reason else ""
-            print(f"  inputs are missing from {stint.gap_at_us} µs on{why}: nothing after that was judged")
+            begun_us = int(kept.header["created_us"])
+            at = f"{max(0, stint.gap_at_us - begun_us) / 1e6:.2f} s"
+            print(f"  inputs are missing from {at} on{why}: nothing after that was judged")
         for fault in stint.faults[:SHOWN_DIVERGENCES]:
             print(f"  {fault}")
         for divergence in stint.divergences[:SHOWN_DIVERGENCES]:

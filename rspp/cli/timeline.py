@@ -48,8 +48,9 @@ def show(
     from rspp.tooling.timeline_view import records_between, show_call, shown_document
 
     if from_ < 0 or (to is not None and to < from_):
+        given = f"--from {from_}" if to is None else f"--from {from_} --to {to}"
         raise ConfigurationError(
-            f"timeline show: --from {from_} and --to {to} are no stretch of time",
+            f"timeline show: {given} is no stretch of time",
             hint="Give milliseconds from the beginning of the call, the earlier one first.",
         )
     model = _model(recording, evidence, tenant)
@@ -182,11 +183,25 @@ def _lines_out(lines: Iterable[str], out: Path | None) -> None:
         return
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with out.open("w", encoding="utf-8", errors="replace") as file:
-            file.writelines(line + "\n" for line in lines)
+        if out.exists() and not out.is_file():
+            with out.open("w", encoding="utf-8", errors="replace") as device:
+                device.writelines(line + "\n" for line in lines)
+        else:
+            _file_out(lines, out)
     except OSError as error:
         raise _unwritable(out, error) from error
     print(f"wrote {out}", file=sys.stderr)
+
+
+def _file_out(lines: Iterable[str], out: Path) -> None:
+    """Write a file, all or nothing: an export can be cut off by a full disk or by the keyboard."""
+    part = out.with_name(out.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8", errors="replace") as file:
+            file.writelines(line + "\n" for line in lines)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _unwritable(out: Path, error: OSError) -> ConfigurationError:

@@ -65,6 +65,7 @@ def records_for(
         EvidenceError: the request is denied, or the recording cannot be read.
         ConfigurationError: the tenant's policy or key is not usable.
     """
+    folder = _session_folder(folder)
     root = folder.parent.parent
     request = _request(folder, principal, role, purpose, fidelity, ("metadata", "text_raw"))
     reader = EvidenceReader(
@@ -93,6 +94,7 @@ def permit_sound(folder: Path, *, principal: str, role: str, purpose: str) -> No
         EvidenceError: it may not.
         ConfigurationError: the tenant's policy is not usable.
     """
+    folder = _session_folder(folder)
     request = _request(folder, principal, role, purpose, "L2", ("audio_raw",))
     decision = authorise(
         request, _policy(folder), audit_sink(folder.parent.parent), now_ms=time.time_ns() // 1_000_000
@@ -101,6 +103,23 @@ def permit_sound(folder: Path, *, principal: str, role: str, purpose: str) -> No
         raise _denied(folder, decision.deny_reason)
     if any(marker.action != "allow" for marker in decision.redaction_markers):
         raise _denied(folder, "requested_classes_not_authorized")
+
+
+def _session_folder(place: Path) -> Path:
+    """Return the folder of a session, once it is sure that policy and log of its tenant are those beside it.
+
+    Raises:
+        EvidenceError: it lies in no evidence folder, or in that of another tenant.
+    """
+    folder = place.resolve()
+    folder = folder if folder.is_dir() else folder.parent
+    tenant = open_recording(folder, content=False).tenant
+    if tenant != folder.parent.name:
+        raise EvidenceError(
+            f"{place}: a recording of tenant {tenant or '(unknown)'} in the folder of {folder.parent.name}",
+            hint="Words and sound are shown from where they were recorded, EVIDENCE/TENANT/SESSION.",
+        )
+    return folder
 
 
 def _policy(folder: Path) -> AccessPolicy:

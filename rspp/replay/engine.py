@@ -23,7 +23,8 @@ from rspp.replay.inputs import kernel_arguments
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rspp.evidence.reader import Recording, Stint
+    from rspp.contracts.validation import StreamFault
+    from rspp.evidence.reader import KernelBlock, Recording, Stint
 
 Mode = Literal[
     "re_simulate_nodes",
@@ -134,6 +135,7 @@ class ReplayCursor:
         self._replay = _kernel.Replay(**arguments)
         self._stint = stint
         self._blocks = stint.kernel_blocks()
+        self._waiting: KernelBlock | None = None
         self._created_us = int(stint.header["created_us"])
         self.gap_reason = ""
         """Why inputs are missing from some place on, where the files say so."""
@@ -176,14 +178,20 @@ class ReplayCursor:
         """Hand the next blocks over: a minute or so, so that long calls need little memory."""
         fed = 0
         try:
-            for block in self._blocks:
+            while fed < BLOCKS_AT_ONCE:
+                block = self._waiting or next(self._blocks, None)
+                self._waiting = None
+                if block is None:
+                    break
+                if block.missing and fed:
+                    # A gap is where the kernel stands, so all that comes before it goes first.
+                    self._waiting = block
+                    break
                 if block.missing:
                     self.gap_reason = self.gap_reason or block.missing
                     self._replay.feed_gap(self._replay.at_us, 0)
                 self._replay.feed(block.data)
                 fed += 1
-                if fed == BLOCKS_AT_ONCE:
-                    break
         except ValueError as error:
             raise EvidenceError(
                 f"stint {self._stint.header['stint']}: records cannot be read: {error}",
@@ -284,7 +292,7 @@ def take_decisions(recording: Recording) -> ReplayResult:
                 inputs=sum(record["kind"] == "input" for record in records),
                 recorded_ms=(max(times) - min(times)) / 1000 if times else 0.0,
                 took_ms=(time.perf_counter() - started) * 1000,
-                faults=tuple(str(fault) for fault in report.faults),
+                faults=tuple(_said(fault) for fault in report.faults),
             )
         )
     return ReplayResult(
@@ -295,12 +303,25 @@ def take_decisions(recording: Recording) -> ReplayResult:
     )
 
 
+def _said(fault: StreamFault) -> str:
+    """Put the breach of a rule as people read it."""
+    place = f"record {fault.line}" if fault.line else "at the end"
+    at = f" at {fault.field}" if fault.field else ""
+    return f"{place}: {fault.rule}{at}: {fault.message}"
+
+
 def _stints(recording: Recording) -> Sequence[Stint]:
     if not recording.stints:
         raise EvidenceError(
-            "the recording holds no stint that can be run again",
+            f"{recording.path}: holds no stint that can be run again",
             hint="Name a session's folder under the evidence folder, or one of its segments.",
         )
+    for stint in recording.stints:
+        if not stint.header:
+            raise EvidenceError(
+                f"{stint.segments[0].path}: its header, which has the kernel's settings, cannot be read",
+                hint="rspp-cli verify-evidence says what is damaged, timeline show what can still be read.",
+            )
     return recording.stints
 
 

@@ -6,11 +6,12 @@ in Python's hands, because a changed kernel must be answered differently from th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rspp import _kernel
-from rspp.contracts.errors import EvidenceError
+from rspp.contracts.errors import ConfigurationError, EvidenceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,12 +30,14 @@ def kernel_of(header: Mapping[str, Any], **changes: Mapping[str, Any]) -> _kerne
 
     Raises:
         EvidenceError: the header does not hold the settings, or a value is not one that a kernel takes.
+        ConfigurationError: a change is none that a kernel takes.
     """
     return _kernel.SessionKernel(**kernel_arguments(header, **changes))
 
 
 def kernel_arguments(header: Mapping[str, Any], **changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments of ``SessionKernel`` and ``Replay`` for a stint; see ``kernel_of``."""
+    _check_names(changes)
     try:
         settings: dict[str, dict[str, Any]] = {
             part: {**header["settings"][part], **changes.get(part, {})}
@@ -55,11 +58,31 @@ def kernel_arguments(header: Mapping[str, Any], **changes: Mapping[str, Any]) ->
             f"the recording's header has no {error.args[0]!r}",
             hint="A stint begins with its kernel's settings: read the whole recording, not a later segment.",
         ) from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
+        if any(changes.values()):
+            given = (
+                f"{part}.{name}={value!r}"
+                for part, values in changes.items()
+                for name, value in values.items()
+            )
+            raise ConfigurationError(
+                f"{', '.join(given)[:200]}: {error}", hint="Change it to a value that the kernel takes."
+            ) from error
         raise EvidenceError(
             f"the recorded settings do not fit this kernel: {error}",
             hint="Replay with the changes that this version needs, or with the version that recorded it.",
         ) from error
+
+
+def _check_names(changes: Mapping[str, Mapping[str, Any]]) -> None:
+    kinds = {"policy": _kernel.TurnPolicy, "plan": _kernel.PlanTemplate, "providers": _kernel.ProviderPolicy}
+    for part, values in changes.items():
+        known = list(inspect.signature(kinds[part]).parameters)
+        unknown = [name for name in values if name not in known]
+        if unknown:
+            raise ConfigurationError(
+                f"{part}.{unknown[0]}: the kernel has no such setting", hint=f"{part} has {', '.join(known)}."
+            )
 
 
 def _with_pairs(providers: Mapping[str, Any]) -> dict[str, Any]:

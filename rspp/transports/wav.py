@@ -33,7 +33,10 @@ def read_wav(path: Path) -> Pcm:
     Raises:
         ConfigurationError: missing, unreadable, empty, or longer than four hours.
     """
-    hint = "give a WAV file, such as one made with: espeak-ng -w question.wav 'what time do you open'"
+    hint = (
+        "give a WAV file, such as one made with: "
+        "python -m rspp.providers.espeak_process --text 'what time do you open' --wav question.wav"
+    )
     try:
         with soundfile.SoundFile(str(path)) as file:
             if file.frames > MAX_DURATION_S * file.samplerate:
@@ -56,10 +59,12 @@ class WavRecorder:
         path: the file; written next to it first and moved into place on success.
 
     Raises:
-        ConfigurationError: the folder is missing or not writable.
+        ConfigurationError: the folder is missing or not writable, or the file is a folder.
     """
 
     def __init__(self, path: Path) -> None:
+        if path.is_dir():
+            raise ConfigurationError(f"{path}: is a folder", hint="name the WAV file to write")
         self._path = path
         self._partial = path.with_name(f".{path.name}.partial")
         try:

@@ -55,6 +55,7 @@ def test_a_question_in_a_file_is_answered_into_a_file_and_every_run_is_the_same(
         ("text.wav", "out.wav", "text.wav: not a readable audio file"),
         ("empty.wav", "out.wav", "empty.wav: holds no audio"),
         ("question.wav", "nowhere/out.wav", "nowhere/out.wav: cannot be written"),
+        ("question.wav", "folder", "folder: is a folder"),
     ],
 )
 def test_bad_files_get_one_message_and_leave_nothing(
@@ -63,6 +64,7 @@ def test_bad_files_get_one_message_and_leave_nothing(
     (tmp_path / "text.wav").write_text("hello")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0, dtype=np.int16), 16_000)
     (tmp_path / "question.wav").write_bytes(question.read_bytes())
+    (tmp_path / "folder").mkdir()
     before = sorted(tmp_path.iterdir())
     result = run("--in", source, "--out", target, "--pipeline", EXAMPLE, cwd=tmp_path)
     assert result.returncode == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +18,11 @@ from tests.replay.test_audio import FULL, hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from rspp.evidence.reader import Recording, Stint
+
+
+GOLDEN = Path(__file__).parents[2] / "replay" / "recordings"
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +100,16 @@ def test_the_commands_say_what_came_out(recording: Recording, capsys: pytest.Cap
         (["replay", "{}", "--to-turn", "77"], "no such turn"),
         (["replay", "{}", "--mode", "replay_decisions", "--set", "policy.confirm_ms=3"], "no effect"),
         (["render-audio", "{}", "--out", "x.wav", "--role", "guest", "--purpose", "debug"], "denied"),
+        (["replay", "{}", "--steps", "-1"], "Must be >= 0"),
+        (["replay", "{}", "--to-turn", "-1"], "Must be >= 0"),
+        (["replay", "{}", "--to-ms", "99999999999999999999"], "Must be <= 2147483647"),
+        (
+            ["replay", "{}", "--set", "policy.nope=1"],
+            "policy.nope: the kernel has no such setting hint: policy has",
+        ),
+        (["what-if", "{}", "--set", "plan.nope=1"], "plan.nope: the kernel has no such setting"),
+        (["replay", "{}", "--set", "policy.confirm_ms=abc"], "error: policy.confirm_ms='abc': "),
+        (["replay", "{}", "--set", "policy.confirm_ms=99999999999999999999"], "policy.confirm_ms=9999"),
     ],
 )
 def test_wrong_requests_are_told_in_one_sentence(
@@ -105,6 +119,45 @@ def test_wrong_requests_are_told_in_one_sentence(
     shown = capsys.readouterr().err
     assert said in " ".join(shown.split())
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["replay"],
+        ["replay", "--mode", "replay_decisions"],
+        ["replay", "--mode", "playback_recorded_provider_outputs"],
+        ["replay", "--to-ms", "5"],
+        ["what-if", "--set", "policy.confirm_ms=5"],
+    ],
+)
+def test_a_recording_whose_header_was_cut_off_is_told_and_is_no_defect(
+    recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    whole = next(recording.path.glob("*.segment"))
+    (tmp_path / whole.name).write_bytes(whole.read_bytes()[:60])
+    assert run([command[0], str(tmp_path), *command[1:]]) == 2
+    assert f"{whole.name}: its header" in capsys.readouterr().err
+
+
+def test_damage_is_told_whatever_is_asked_and_in_seconds_of_the_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = next((GOLDEN / "room-001-barge-in").glob("*.segment"))
+    data = bytearray(whole.read_bytes())
+    data[len(data) * 2 // 3] ^= 1
+    (tmp_path / whole.name).write_bytes(data)
+    assert run(["replay", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    at = re.search(r"inputs are missing from ([0-9.]+) s on", said)
+    assert at is not None
+    assert 1 < float(at[1]) < 12.8
+    run(["what-if", str(tmp_path), "--set", "policy.confirm_ms=5"])
+    assert f"damage: {whole.name}: byte" in capsys.readouterr().out
+    run(["what-if", str(tmp_path), "--set", "policy.confirm_ms=5", "--json"])
+    assert len(json.loads(capsys.readouterr().out)["damage"]) == 1
+    run(["replay", str(tmp_path), "--mode", "replay_decisions"])
+    assert "StreamFault" not in capsys.readouterr().out
 
 
 def test_the_sound_is_written_for_whom_the_policy_allows(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +14,6 @@ from rspp.evidence.words import permit_sound, records_for
 from tests.replay.test_audio import FULL, hold
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rspp.evidence.reader import Recording
 
 
@@ -62,6 +62,36 @@ def test_every_request_is_in_the_log(tmp_path: Path) -> None:
     log = next((tmp_path / "audit").glob("*.jsonl")).read_text("utf-8")
     assert log.count("session:fake") == 2
     assert "tell me" not in log
+
+
+def test_a_copy_elsewhere_is_not_shown_under_another_tenants_policy_and_leaves_no_log_there(
+    tmp_path: Path,
+) -> None:
+    recording = recorded(tmp_path / "kept", OPEN)
+    copy = tmp_path / "mine" / "fake"
+    shutil.copytree(recording.path, copy)
+    (copy.parent / "access.json").write_text(json.dumps({"tenant_id": "mine"} | OPEN), "utf-8")
+    asked = {"principal": "ada", "role": "operator", "purpose": "debug"}
+    with pytest.raises(EvidenceError, match="tenant acme in the folder of mine"):
+        records_for(copy, **asked)
+    with pytest.raises(EvidenceError, match="tenant acme in the folder of mine"):
+        permit_sound(copy, **asked)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(EvidenceError, match="holds no segment"):
+        permit_sound(tmp_path / "nothing", **asked)
+    assert not (tmp_path / "audit").exists()
+
+
+def test_a_recording_may_be_named_from_within_its_folder_or_by_one_of_its_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = recorded(tmp_path, OPEN)
+    whole = texts(recording)
+    segment = next(recording.path.glob("*.segment"))
+    monkeypatch.chdir(recording.path)
+    for place in (Path(), Path(segment.name)):
+        records = records_for(place, principal="ada", role="operator", purpose="debug")
+        assert [(one["party"], one["text"]) for one in records if one["kind"] == "transcript"] == whole
 
 
 def test_sound_is_heard_only_where_the_policy_shows_it(tmp_path: Path) -> None:

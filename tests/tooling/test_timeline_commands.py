@@ -111,4 +111,19 @@ def test_what_cannot_be_read_or_written_is_said(
     assert run(["report", str(recording), "--out", str(recording / "page.html")]) == 2
     assert run(["report", str(recording), "--purpose", "debug"]) == 2
     assert run(["timeline", "export", str(recording), "--out", str(recording / "x")]) == 2
-    assert capsys.readouterr().err.count("hint: ") == 4
+    assert run(["timeline", "show", str(recording), "--from", "-4"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("hint: ") == 5
+    assert "None" not in said
+
+
+def test_an_export_that_breaks_off_leaves_the_file_that_was_there(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "calls" / "call.jsonl"
+    assert run(["timeline", "export", str(recording), "--out", str(out)]) == 0
+    before = out.read_bytes()
+    recording.write_text(recording.read_text("utf-8") + "no record\n" * 2, "utf-8")
+    assert run(["timeline", "export", str(recording), "--out", str(out)]) == 2
+    assert out.read_bytes() == before
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
