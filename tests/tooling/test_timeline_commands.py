@@ -123,7 +123,7 @@ def test_an_export_that_breaks_off_leaves_the_file_that_was_there(
     out = tmp_path / "calls" / "call.jsonl"
     assert run(["timeline", "export", str(recording), "--out", str(out)]) == 0
     before = out.read_bytes()
-    recording.write_text(recording.read_text("utf-8") + "no record\n" * 2, "utf-8")
+    recording.write_text("no record\n" + recording.read_text("utf-8"), "utf-8")
     assert run(["timeline", "export", str(recording), "--out", str(out)]) == 2
     assert out.read_bytes() == before
     assert [path.name for path in out.parent.iterdir()] == [out.name]
