@@ -35,11 +35,11 @@ def resolve_turn_start(file: Path, *, control_plane: str = "", tenant: str = "",
     from rspp.controlplane.reading import ArtifactReader
     from rspp.controlplane.resolution import resolve
     from rspp.controlplane.settings import control_plane_settings
-    from rspp.controlplane.template import request_of
     from rspp.pipeline.loader import load_pipeline
+    from rspp.pipeline.turn_start import turn_start_request
     from rspp.runtime.environment import tenant_name
 
-    request = request_of(load_pipeline(file), tenant_name(tenant))
+    request = turn_start_request(load_pipeline(file), tenant_name(tenant))
     settings = control_plane_settings(control_plane)
     if settings is None:
         raise ConfigurationError(
@@ -121,7 +121,9 @@ def _turn(bundle: Bundle) -> dict[str, str]:
             "decided_by": "RK-24",
         }
     if bundle.admission != "admit":
-        return {"outcome": bundle.admission, "reason": bundle.admission_reason, "decided_by": "CP-05"}
+        defers = bundle.admission == "defer"
+        reason = "cp_admission_defer_capacity" if defers else "cp_admission_reject_policy"
+        return {"outcome": bundle.admission, "reason": reason, "decided_by": "CP-05"}
     return {"outcome": "open", "reason": "", "decided_by": ""}
 
 
@@ -160,7 +162,9 @@ def _show_bundle(bundle: dict[str, Any]) -> None:
     valid = "valid" if bundle["authority_valid"] else "not valid"
     authorized = "authorised" if bundle["authority_authorized"] else "not authorised"
     rows.append(("authority", f"{stated}, {valid}, {authorized}", sources["CP-07"]))
-    rows.append(("admission", f"{bundle['admission']}, {bundle['admission_scope']}", sources["CP-05"]))
+    why = f": {bundle['admission_reason']}" if bundle["admission_reason"] else ""
+    said = f"{bundle['admission']} for the {bundle['admission_scope']}{why}"
+    rows.append(("admission", said, sources["CP-05"]))
     rows.append(("graph", bundle["graph_definition_ref"], sources["CP-03"]))
     rows.append(("profile", bundle["execution_profile"], sources["CP-02"]))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]

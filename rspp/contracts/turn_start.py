@@ -32,7 +32,7 @@ class TurnStart(msgspec.Struct, frozen=True, kw_only=True):
         version: number of the snapshot; never falls.
         usable_until_us: when turns may no longer open from it, microseconds of the kernel's clock.
         failure: reason code for which no turn may open; empty when one may.
-        provenance: the six references, or empty with a failure; none says that they are as told before.
+        provenance: the six references, or empty with a failure.
         adaptive_actions: what the control plane allows within a turn; may be empty.
         admission: what CP-05 said of new turns.
         admission_scope: for whom it said so.
@@ -46,7 +46,7 @@ class TurnStart(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     usable_until_us: int
     failure: FailureReason = ""
-    provenance: dict[str, str] | None = {}
+    provenance: dict[str, str] = {}
     adaptive_actions: tuple[str, ...] = ()
     admission: AdmissionOutcome = "reject"
     admission_scope: AdmissionScope = "session"

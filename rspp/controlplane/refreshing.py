@@ -98,7 +98,11 @@ class ControlPlane:
         """Refresh until cancelled."""
         while True:
             await asyncio.sleep(self._settings.cache_ttl_ms / 1000)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:
+                # A defect met in one artifact must not end the receiving of all further ones.
+                log.exception("a snapshot could not be taken")
 
     async def refresh(self) -> None:
         """Ask once; what fails is logged when it begins and when it is over."""
@@ -154,17 +158,16 @@ class ControlPlane:
         usable_until_us = max(0, min(self._asked_us + self._window_us, now_us + left_us))
         resolved = resolve(artifact, follower.request, wall_clock_ms=wall_ms)
         new = resolved.told(usable_until_us=usable_until_us, claim_us=follower.request.claim_us)
-        told, said = follower.told, new
+        told = follower.told
         if told is not None and msgspec.structs.replace(new, usable_until_us=told.usable_until_us) == told:
             enough = told.usable_until_us - now_us >= self._window_us // 2
             if enough or new.usable_until_us <= told.usable_until_us:
                 return
-            said = msgspec.structs.replace(new, provenance=None)
         follower.told = new
         if not isinstance(resolved, Bundle):
             log.warning("no turn may open", code=resolved.code, problem=resolved.message)
         try:
-            follower.listener(said)
+            follower.listener(new)
         except Exception:
             # One session's defect must not leave the others without snapshots.
             log.exception("a session could not be told of a snapshot")

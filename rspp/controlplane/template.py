@@ -5,24 +5,11 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
-from rspp.contracts.turn_start import TurnStartRequest
 from rspp.controlplane.artifact import EVENT_SCHEMA, SCHEMA_VERSION
-from rspp.pipeline.normalise import adaptive_actions, pipeline_version, plan_template, profile_of
+from rspp.pipeline.normalise import adaptive_actions, pipeline_version, plan_template
 
 if TYPE_CHECKING:
     from rspp.pipeline.spec import PipelineSpec
-
-
-def request_of(spec: PipelineSpec, tenant: str) -> TurnStartRequest:
-    """Return for what a session of ``spec`` needs a bundle."""
-    plan = plan_template(spec)
-    return TurnStartRequest(
-        pipeline_version=plan["pipeline_version"],
-        execution_profile=plan["execution_profile"],
-        graph_definition_ref=plan["graph_definition_ref"],
-        tenant=tenant,
-        claim_us=profile_of(spec).admission.claim_ms * 1000,
-    )
 
 
 def artifact_template(

@@ -186,7 +186,8 @@ def canonical_json(document: dict[str, Any]) -> str:
 def plan_policy(spec: PipelineSpec) -> dict[str, Any]:
     """Return the sections of a turn plan that do not depend on the turn (contract section 5.1).
 
-    The thresholds of turns are settings of the graph's nodes; ``graph_definition_ref`` covers them.
+    The thresholds of turns are settings of the graph's nodes; ``graph_definition_ref`` covers them. What only
+    a control plane can know is ``unmanaged``; with one, its snapshot takes the place of all six references.
     """
     profile, waits = profile_of(spec), budgets(spec)
     recording = profile.recording
@@ -212,12 +213,12 @@ def plan_policy(spec: PipelineSpec) -> dict[str, Any]:
             "allowed_replay_modes": list(recording.replay_modes),
         },
         "snapshot_provenance": {
-            "routing_view_snapshot": "routing-view/v1",
+            "routing_view_snapshot": "routing-view/unmanaged",
             "admission_policy_snapshot": profile.admission.snapshot_ref(),
-            "abi_compatibility_snapshot": "abi-compat/v1",
+            "abi_compatibility_snapshot": "abi-compat/unmanaged",
             "version_resolution_snapshot": f"version-resolution/{pipeline_version(spec)}",
             "policy_resolution_snapshot": f"policy-resolution/sha256:{spec_digest(spec)}",
-            "provider_health_snapshot": "provider-health/v1",
+            "provider_health_snapshot": "provider-health/unmanaged",
         },
     }
     plain: dict[str, Any] = msgspec.to_builtins(policy)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rspp.authority.store import LeaseStore
     from rspp.contracts.conversation import Conversation
     from rspp.contracts.ports import Clock, Offloader
+    from rspp.contracts.turn_start import TurnStarts
     from rspp.evidence.levels import RecordingOverride
     from rspp.evidence.writer import EvidenceWriter, SessionRecorder
     from rspp.pipeline.spec import PipelineSpec
@@ -115,6 +116,7 @@ async def hold_call(
     telemetry: TelemetrySink | None = None,
     admission: Admission | None = None,
     work: SessionWork | None = None,
+    turn_starts: TurnStarts | None = None,
 ) -> str:
     """Hold one call under a lease until it ends; the providers are closed and the lease given back.
 
@@ -131,6 +133,7 @@ async def hold_call(
         telemetry: sees the evidence as well.
         admission: quotas that it shares with other calls of the process; none gives it its own.
         work: its share of the process's pool, which its providers were opened with.
+        turn_starts: tells what turns may start from; none holds the call without a control plane.
 
     Returns:
         Why it ended, such as ``caller_left``, ``hang_up`` or ``drained``.
@@ -183,6 +186,7 @@ async def hold_call(
             admission=admission,
             tenant=plan.tenant,
             work=work,
+            turn_starts=turn_starts,
         )
         log.info("call begins", session=plan.session_id, room=plan.room, identity=identity, resumed=resumed)
         stop = asyncio.create_task(_stop_when_asked(session, stopping), name="stop-call")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from rspp.authority.store import Lease, LeaseStore
     from rspp.contracts.ports import Clock
+    from rspp.contracts.turn_start import TurnStarts
     from rspp.evidence.levels import RecordingOverride
     from rspp.evidence.writer import EvidenceWriter
     from rspp.pipeline.spec import PipelineSpec
@@ -54,6 +55,7 @@ class Calls:
         recording: recording level that the operator asked for; none takes the pipeline's.
         max_calls: most calls at once.
         telemetry: sees the evidence of all of them.
+        turn_starts: tells what turns may start from; none holds calls without a control plane.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Calls:
         tenant: str = DEFAULT_TENANT,
         recording: RecordingOverride | None = None,
         telemetry: TelemetrySink | None = None,
+        turn_starts: TurnStarts | None = None,
     ) -> None:
         self.draining = False
         self.on_done: Callable[[str, str], Awaitable[None]] | None = None
@@ -82,6 +85,7 @@ class Calls:
         self._recording = recording
         self._max_calls = max_calls
         self._telemetry = telemetry
+        self._turn_starts = turn_starts
         self._running: dict[str, tuple[asyncio.Task[None], Stopping]] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -217,6 +221,7 @@ class Calls:
                 telemetry=self._telemetry,
                 admission=self._admission,
                 work=work,
+                turn_starts=self._turn_starts,
             )
         finally:
             offloader.close()

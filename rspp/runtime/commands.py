@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 
+from rspp.controlplane.settings import control_plane_settings
 from rspp.pipeline.loader import load_pipeline
 from rspp.pipeline.normalise import key_variables
 from rspp.pipeline.registry import published
@@ -50,6 +51,7 @@ def join(
     record: str = "",
     record_minutes: int = 0,
     record_approval: str = "",
+    control_plane: str = "",
     wait_for_lease: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Join one room and hold one call.
@@ -68,6 +70,8 @@ def join(
         record: recording level instead of the pipeline file's: L0, L1 or L2.
         record_minutes: how long L1 lasts from now on.
         record_approval: who approved L2, and why; kept with the recording.
+        control_plane: FILE, env:NAME or URL[,URL...] of the snapshot that turns start from; the
+            RSPP_CP_DISTRIBUTION_ variables otherwise, and without any there is no control plane.
         wait_for_lease: stand by while another runtime holds the call, and take over when it is gone.
     """
     session_id = session or environment.session_of_room(room)
@@ -82,6 +86,7 @@ def join(
     recording = _asked(record, record_minutes, record_approval)
     access = environment.server_access()
     telemetry = telemetry_settings()
+    snapshots = control_plane_settings(control_plane)
     set_up_logs()
 
     # Imported last: they load the media library, and bad input should be answered before that.
@@ -98,7 +103,14 @@ def join(
         identity_prefix=identity_prefix,
     )
     return asyncio.run(
-        join_room(plan, state=state, evidence=recorded, wait_for_lease=wait_for_lease, telemetry=telemetry)
+        join_room(
+            plan,
+            state=state,
+            evidence=recorded,
+            wait_for_lease=wait_for_lease,
+            telemetry=telemetry,
+            control_plane=snapshots,
+        )
     )
 
 
@@ -117,6 +129,7 @@ def serve(
     record: str = "",
     record_minutes: int = 0,
     record_approval: str = "",
+    control_plane: str = "",
     max_sessions: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=1000))] = 20,
 ) -> int:
     """Register as a worker and take the server's dispatches, many rooms in one process.
@@ -136,6 +149,8 @@ def serve(
         record: recording level instead of the pipeline file's: L0, L1 or L2.
         record_minutes: how long L1 lasts, for all calls, from now on.
         record_approval: who approved L2, and why; kept with the recordings.
+        control_plane: FILE, env:NAME or URL[,URL...] of the snapshot that turns start from; the
+            RSPP_CP_DISTRIBUTION_ variables otherwise, and without any there is no control plane.
         max_sessions: most calls at once.
     """
     spec = published(load_pipeline(pipeline)).resolve(pipeline_version)
@@ -147,6 +162,7 @@ def serve(
     recording = _asked(record, record_minutes, record_approval)
     access = environment.server_access()
     telemetry = telemetry_settings()
+    snapshots = control_plane_settings(control_plane)
     set_up_logs()
 
     from rspp.runtime.serve import ServePlan, serve_dispatches
@@ -162,6 +178,7 @@ def serve(
         recording=recording,
         max_sessions=max_sessions,
         telemetry=telemetry,
+        control_plane=snapshots,
     )
     return asyncio.run(serve_dispatches(plan))
 

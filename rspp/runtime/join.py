@@ -9,6 +9,7 @@ import structlog
 
 from rspp.authority.clock import BootClock
 from rspp.authority.sqlite import SqliteLeaseStore
+from rspp.controlplane.refreshing import control_plane_running
 from rspp.pipeline.normalise import profile_of
 from rspp.providers.registry import open_providers
 from rspp.runtime.call import CallPlan, hold_call, take_lease
@@ -21,6 +22,7 @@ from rspp.telemetry.opening import telemetry_opened
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rspp.controlplane.settings import ControlPlaneSettings
     from rspp.runtime.environment import EvidencePlan
     from rspp.telemetry.settings import TelemetrySettings
 
@@ -36,6 +38,7 @@ async def join_room(
     evidence: EvidencePlan,
     wait_for_lease: bool,
     telemetry: TelemetrySettings,
+    control_plane: ControlPlaneSettings | None,
 ) -> int:
     """Join the room and hold the call until it ends.
 
@@ -48,6 +51,7 @@ async def join_room(
         evidence: where the call is recorded.
         wait_for_lease: stand by while another runtime holds the call.
         telemetry: where telemetry goes; nobody scrapes a runtime of one call.
+        control_plane: where snapshots come from; none holds the call without a control plane.
 
     Returns:
         Exit status: 0 when the call ended, 128 plus the signal when one ended it.
@@ -64,32 +68,35 @@ async def join_room(
         open_evidence(evidence) as recording,
         closing(ThreadOffloader(plan.session_id)) as offloader,
         closing(WorkPool(profile_of(plan.spec), clock)) as pool,
+        closing(ThreadOffloader("control-plane", threads=1)) as reading,
     ):
-        work = pool.session()
-        providers = await open_providers(plan.spec, offloader, work.seat)
-        handed_over = False
-        try:
-            taken = await take_lease(
-                plan, store=store, offloader=offloader, stopping=stopping, wait=wait_for_lease
-            )
-            if taken is None:
-                return stopping.exit_status
-            lease, resumed = taken
-            handed_over = True
-            await hold_call(
-                plan,
-                lease=lease,
-                resumed=resumed,
-                store=store,
-                providers=providers,
-                clock=clock,
-                offloader=offloader,
-                stopping=stopping,
-                evidence=recording,
-                telemetry=sink,
-                work=work,
-            )
-        finally:
-            if not handed_over:
-                await providers.close()
+        async with control_plane_running(control_plane, clock, reading) as plane:
+            work = pool.session()
+            providers = await open_providers(plan.spec, offloader, work.seat)
+            handed_over = False
+            try:
+                taken = await take_lease(
+                    plan, store=store, offloader=offloader, stopping=stopping, wait=wait_for_lease
+                )
+                if taken is None:
+                    return stopping.exit_status
+                lease, resumed = taken
+                handed_over = True
+                await hold_call(
+                    plan,
+                    lease=lease,
+                    resumed=resumed,
+                    store=store,
+                    providers=providers,
+                    clock=clock,
+                    offloader=offloader,
+                    stopping=stopping,
+                    evidence=recording,
+                    telemetry=sink,
+                    work=work,
+                    turn_starts=plane,
+                )
+            finally:
+                if not handed_over:
+                    await providers.close()
     return stopping.exit_status

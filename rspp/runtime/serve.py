@@ -13,6 +13,7 @@ from livekit.protocol import agent as proto
 
 from rspp.authority.clock import BootClock
 from rspp.authority.sqlite import SqliteLeaseStore
+from rspp.controlplane.refreshing import control_plane_running
 from rspp.providers.registry import open_providers
 from rspp.runtime.calls import Calls
 from rspp.runtime.environment import EvidencePlan, open_evidence, state_folder
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from rspp.controlplane.settings import ControlPlaneSettings
     from rspp.evidence.levels import RecordingOverride
     from rspp.pipeline.spec import PipelineSpec
     from rspp.telemetry.settings import TelemetrySettings
@@ -54,6 +56,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         recording: recording level that the operator asked for; none takes the pipeline's.
         max_sessions: most calls at once.
         telemetry: where telemetry goes besides ``/metrics``.
+        control_plane: where snapshots come from; none serves without a control plane.
     """
 
     spec: PipelineSpec
@@ -66,6 +69,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     recording: RecordingOverride | None
     max_sessions: int
     telemetry: TelemetrySettings
+    control_plane: ControlPlaneSettings | None = None
 
     @property
     def tenant(self) -> str:
@@ -90,6 +94,8 @@ async def serve_dispatches(plan: ServePlan) -> int:
         store = stack.enter_context(closing(SqliteLeaseStore(state_folder(plan.state) / LEASE_FILE, clock)))
         offloader = stack.enter_context(closing(ThreadOffloader("serve", threads=1)))
         await _try_providers(plan.spec)
+        reading = stack.enter_context(closing(ThreadOffloader("control-plane", threads=1)))
+        plane = await stack.enter_async_context(control_plane_running(plan.control_plane, clock, reading))
         evidence = stack.enter_context(open_evidence(plan.evidence))
         if telemetry is not None and evidence is not None:
             telemetry.watch("evidence_writer", "bytes", lambda: evidence.waiting_bytes)
@@ -103,6 +109,7 @@ async def serve_dispatches(plan: ServePlan) -> int:
             recording=plan.recording,
             max_calls=plan.max_sessions,
             telemetry=telemetry,
+            turn_starts=plane,
         )
         if telemetry is not None:
             telemetry.watch("work_pool", "tasks", lambda: calls.waiting_work)
@@ -117,6 +124,9 @@ async def serve_dispatches(plan: ServePlan) -> int:
                 "sessions": calls.count,
                 "max_sessions": plan.max_sessions,
                 "load": round(calls.load, 3),
+                "control_plane": None
+                if plane is None
+                else {"snapshot_version": plane.version, "age_ms": round(plane.age_ms)},
             }
 
         metrics = telemetry.scrape if telemetry is not None else None

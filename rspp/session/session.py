@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import structlog
 
@@ -29,6 +30,7 @@ from rspp.nodes.stt import RecognitionNode
 from rspp.pipeline.candidates import provider_policy
 from rspp.pipeline.normalise import compile_pipeline, plan_template, profile_of, turn_policy
 from rspp.pipeline.quotas import admission_of
+from rspp.pipeline.turn_start import turn_start_policy, turn_start_request
 from rspp.providers.fixed import FixedResponder
 from rspp.providers.registry import embedded_voice
 from rspp.session.presenter import Presenter
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         Synthesizer,
         Transport,
     )
+    from rspp.contracts.turn_start import TurnStart, TurnStarts
     from rspp.pipeline.spec import PipelineSpec
     from rspp.providers.registry import Providers
     from rspp.session.pool import SessionWork
@@ -97,6 +100,8 @@ class Session:
         tenant: whose share of those quotas counts when the profile says so.
         work: the session's share of the pool that its providers work in; none when they have threads of
             their own.
+        turn_starts: tells what turns may start from; none lets them open without a control plane, which
+            their plans say.
     """
 
     def __init__(
@@ -117,6 +122,7 @@ class Session:
         admission: Admission | None = None,
         tenant: str = DEFAULT_TENANT,
         work: SessionWork | None = None,
+        turn_starts: TurnStarts | None = None,
     ) -> None:
         self.session_id = session_id
         self.reason = ""
@@ -128,10 +134,13 @@ class Session:
         self._work = work
         self._resumed = resumed
         self._earlier = earlier
+        self._tenant = tenant
+        self._turn_starts = turn_starts
+        self._leave_turn_starts: Callable[[], None] | None = None
         self._reading: asyncio.Task[Conversation] | None = None
         self._created_us, self._created_wall_ms = clock.now_us(), clock.wall_clock_ms()
         settings: dict[str, Any] = {
-            "policy": turn_policy(spec),
+            "policy": turn_policy(spec) | turn_start_policy(turn_starts),
             "plan": plan_template(spec),
             "providers": provider_policy(
                 spec,
@@ -227,6 +236,9 @@ class Session:
         tasks: list[asyncio.Task[None]] = []
         try:
             self._perform(self.kernel.lease(self._clock.now_us(), self._lease.epoch, self._lease.deadline_us))
+            if self._turn_starts is not None:
+                request = turn_start_request(self._spec, self._tenant)
+                self._leave_turn_starts = self._turn_starts.follow(request, self._turn_start)
             if self._resumed:
                 self._migrate("rotated", "started")
             tasks = [
@@ -295,6 +307,8 @@ class Session:
             tasks.append(self._turn.task)
         if self._reading is not None:
             self._reading.cancel()
+        if self._leave_turn_starts is not None:
+            self._leave_turn_starts()
         self.end("session_closed")
         if not self._left and tasks:
             await self._presenter.flush()
@@ -447,6 +461,12 @@ class Session:
 
     def _renewed(self, lease: Lease) -> None:
         self._perform(self.kernel.lease(self._clock.now_us(), lease.epoch, lease.deadline_us))
+
+    def _turn_start(self, told: TurnStart) -> None:
+        """The control plane said what turns may start from."""
+        if not self._ended.is_set():
+            self.kernel.turn_start(self._clock.now_us(), **msgspec.structs.asdict(told))
+            self._arm_timer()
 
     def _lost(self, reason: str) -> None:
         successor = self._watcher.successor_epoch

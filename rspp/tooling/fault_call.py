@@ -17,6 +17,7 @@ import numpy as np
 from rspp.authority.store import TTL_MS, Lease
 from rspp.contracts.errors import AuthorityError, EvidenceError
 from rspp.contracts.validation import check_stream
+from rspp.controlplane.refreshing import control_plane_running
 from rspp.evidence.memory import MemoryRecorder
 from rspp.pipeline.normalise import profile_of
 from rspp.pipeline.spec import PipelineSpec
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from rspp.contracts.conversation import Conversation
     from rspp.contracts.envelope import PayloadClass
     from rspp.contracts.ports import RecognitionStream, Responder
+    from rspp.contracts.turn_start import TurnStarts
+    from rspp.controlplane.settings import ControlPlaneSettings
     from rspp.evidence.redaction import Action
     from rspp.pipeline.profile import RecordingLevel as Level
     from rspp.session.recording import Recorder
@@ -122,6 +125,7 @@ class FaultCall:
         earlier_epochs: how often the lease was held before.
         session_id: id of the conversation.
         admission: quotas that the call shares with others; none gives it its own.
+        control_plane: where its snapshots come from; none holds the call without a control plane.
     """
 
     steps: Sequence[Step] = field(default_factory=lambda: fault_after(2_000))
@@ -132,6 +136,7 @@ class FaultCall:
     earlier_epochs: int = 0
     session_id: str = "call"
     admission: Admission | None = None
+    control_plane: ControlPlaneSettings | None = None
 
     def __post_init__(self) -> None:
         self.timeline = MemoryRecorder()
@@ -164,12 +169,14 @@ class FaultCall:
                 earlier = self.store.acquire(self.session_id, "earlier", TTL_MS, {})
                 if isinstance(earlier, Lease):
                     self.store.revoke(earlier)
-            await self.run("loopback")
+            planes = control_plane_running(self.control_plane, self.clock, InlineOffloader(), _no_wait)
+            async with planes as plane:
+                await self.run("loopback", turn_starts=plane)
             self.lease_is_free = isinstance(self.store.acquire(self.session_id, "next", TTL_MS, {}), Lease)
         finally:
             self.store.close()
 
-    async def run(self, holder: str, *, resumed: bool = False) -> None:
+    async def run(self, holder: str, *, resumed: bool = False, turn_starts: TurnStarts | None = None) -> None:
         """Hold the call as ``holder``; the store must be there and the lease free."""
         lease = self.store.acquire(self.session_id, holder, TTL_MS, {})
         if not isinstance(lease, Lease):
@@ -210,6 +217,7 @@ class FaultCall:
             resumed=resumed,
             work=work,
             earlier=self.earlier(lease) if self.earlier is not None else None,
+            turn_starts=turn_starts,
         )
         try:
             await self.session.run()
@@ -307,6 +315,10 @@ class FaultCall:
     def silent_after(self, ms: int, *, within_ms: int = 20) -> bool:
         """Whether nothing was heard from ``within_ms`` after ``ms`` on."""
         return not np.any(self.caller.heard_after(ms + within_ms))
+
+
+def _no_wait(_: float) -> None:
+    """In virtual time reading takes none."""
 
 
 def refused_before_open(records: Sequence[Record]) -> bool:

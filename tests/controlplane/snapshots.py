@@ -13,8 +13,9 @@ import msgspec
 
 from rspp.controlplane.artifact import SnapshotError, decode_artifact
 from rspp.controlplane.settings import ControlPlaneSettings
-from rspp.controlplane.template import artifact_template, request_of
+from rspp.controlplane.template import artifact_template
 from rspp.pipeline.spec import PipelineSpec
+from rspp.pipeline.turn_start import turn_start_request
 from rspp.session.virtual_time import VirtualClock
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ ISSUED_MS = 1_700_000_000_000
 SPEC = msgspec.convert(
     {"name": "desk", "llm": {"provider": "rules", "rules": [{"hear": "hello", "say": "hi"}]}}, PipelineSpec
 )
-REQUEST = request_of(SPEC, "default")
+REQUEST = turn_start_request(SPEC, "default")
 
 
 def document(

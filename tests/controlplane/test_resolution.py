@@ -175,4 +175,4 @@ def test_a_bundle_is_told_as_it_is() -> None:
     assert told == msgspec.structs.replace(
         told, usable_until_us=5, authority_epoch=4, failure="", admission="admit", version=1
     )
-    assert len(told.provenance or ()) == 6
+    assert len(told.provenance) == 6
