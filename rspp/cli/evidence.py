@@ -11,9 +11,9 @@ import json as json_module
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter, validators
 
 from rspp.terminal import coloured, show_error
 
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 POLICY_FILE = "access.json"
 """A tenant's own policy, in its folder."""
+TurnNumber = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=2**31 - 1))]
+REMEDIES = {
+    "invalid_request_attributes": "give --role and --purpose, and a --fidelity of L0, L1 or L2",
+    "invalid_requested_classes": "--classes are metadata, derived_summary, text_raw, audio_raw, PII and PHI",
+    "audit_sink_unavailable": "the audit log cannot be written, so nothing may be read; check where it goes",
+}
+"""What to do about a denial that is not the tenant's policy's."""
 _RED, _GREEN, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[0m"
 
 evidence_app = App(name="evidence", help="Read, delete and audit recorded evidence.")
@@ -39,7 +46,7 @@ def read(
     evidence: Path,
     role: str = "",
     purpose: str = "",
-    turn: int = 0,
+    turn: TurnNumber = 0,
     tenant: str = "",
     principal: str = "",
     fidelity: str = "L0",
@@ -76,7 +83,7 @@ def list_sessions(
     evidence: Path,
     tenant: str = "",
     session: str = "",
-    outcome: str = "",
+    outcome: Literal["", "commit", "abort"] = "",
     reason: str = "",
     json: bool = False,
 ) -> int:
@@ -168,7 +175,7 @@ def delete(
     *,
     evidence: Path,
     mode: Literal["hard_delete", "crypto_inaccessible"],
-    turn: int = 0,
+    turn: TurnNumber = 0,
     tenant: str = "",
     principal: str = "",
     reason: str = "",
@@ -318,10 +325,12 @@ def _folder(evidence: Path) -> Path:
 def _status(decision: dict[str, Any]) -> int:
     if decision["allowed"]:
         return 0
-    hint = "the tenant's policy says who may ask for what; the request was logged"
-    if decision["deny_reason"].startswith("audit_"):
-        hint = "the audit log cannot be written, so nothing may be read; check its folder or service"
-    show_error(f"denied: {decision['deny_reason']}", hint)
+    reason = decision["deny_reason"]
+    closed = "audit_sink_unavailable" if reason.startswith("audit_") else reason
+    hint = (
+        "the tenant's policy, EVIDENCE/TENANT/access.json, says who may ask for what; the request was logged"
+    )
+    show_error(f"denied: {reason}", REMEDIES.get(closed, hint))
     return 2
 
 

@@ -37,7 +37,9 @@ def generate_runtime_baseline(output: Path = BASELINE, *, json: bool = False) ->
         0 when every scenario closed, 1 when one did not.
     """
     from rspp.tooling.baseline import generate, write
+    from rspp.tooling.report_files import require_place
 
+    require_place(output)
     _quiet_logs()
     generated = generate()
     write(generated, output)

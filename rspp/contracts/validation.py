@@ -96,9 +96,15 @@ def read_index(root: Path) -> dict[str, Expectation]:
         }
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except NotADirectoryError as error:
         raise ConfigurationError(
-            f"the index {root / INDEX} is unreadable: {type(error).__name__}: {error}",
+            f"fixture root {str(root)!r} is no folder",
+            hint="Name a folder with <kind>/valid and <kind>/invalid below it.",
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = error.strerror if isinstance(error, OSError) else f"it is no index ({error})"
+        raise ConfigurationError(
+            f"the index {root / INDEX} cannot be read: {what}",
             hint="Make it again with `python -m rspp.contracts.fixtures --write`.",
         ) from error
 

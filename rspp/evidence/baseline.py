@@ -265,7 +265,7 @@ def read_artifact(path: Path) -> BaselineArtifact:
             )
         artifact = msgspec.json.decode(content, type=BaselineArtifact)
     except msgspec.DecodeError as error:
-        raise ConfigurationError(f"baseline {str(path)!r} is none: {error}", hint=hint) from error
+        raise ConfigurationError(f"baseline {str(path)!r} is no baseline: {error}", hint=hint) from error
     if not artifact.entries or len(artifact.entries) > MAX_ENTRIES:
         raise ConfigurationError(
             f"baseline {str(path)!r} has {len(artifact.entries)} entries, not 1 to {MAX_ENTRIES}", hint=hint

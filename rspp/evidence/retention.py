@@ -263,7 +263,7 @@ def _policies(path: Path) -> Sequence[RetentionPolicy]:
     try:
         policies = msgspec.convert([document] if listed is None else listed, list[RetentionPolicy])
     except msgspec.ValidationError as error:
-        raise _wrong(path, "RETENTION_POLICY_ARTIFACT_INVALID", str(error)) from error
+        raise _wrong(path, "RETENTION_POLICY_ARTIFACT_INVALID", f"does not fit: {error}") from error
     if not policies:
         raise _wrong(path, "RETENTION_POLICY_ARTIFACT_INVALID", "holds no policy")
     names = [policy.tenant_id for policy in policies]

@@ -150,7 +150,7 @@ def checked_name(value: str, field: str) -> str:
     """
     if not NAME.match(value):
         raise ConfigurationError(
-            f"{field} {value!r} cannot name a session or tenant",
+            f"{field} {value!r} cannot be part of a name",
             hint="Use at most 100 letters, digits, points, dashes and underscores, a letter or digit first.",
         )
     return value
@@ -178,7 +178,13 @@ def tenant_name(given: str, environment: Mapping[str, str] | None = None) -> str
 
 
 def session_of_room(room: str) -> str:
-    """Return the session id that a room stands for unless one is given."""
+    """Return the session id that a room stands for unless one is given.
+
+    Raises:
+        ConfigurationError: it is no name of a room.
+    """
+    if not room.strip():
+        raise ConfigurationError(f"--room {room!r} names no room", hint="Give the name of the room to join.")
     cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", room).strip("-._")[:100]
     return cleaned or "room"
 

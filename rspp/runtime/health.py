@@ -64,7 +64,8 @@ async def health_endpoint(
         site = web.TCPSite(runner, host, port)
         try:
             await site.start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            # A host that is none fails while its letters are encoded.
             raise ConfigurationError(
                 f"--port {port} on {host} cannot be used: {_cause(error)}",
                 hint="Choose another with --port, or end the program that listens there; 0 takes a free one.",
@@ -106,9 +107,11 @@ def _scraping(
     return scrape
 
 
-def _cause(error: OSError) -> str:
+def _cause(error: OSError | UnicodeError) -> str:
     import errno
 
+    if isinstance(error, UnicodeError):
+        return "it is no name of a host"
     if error.errno == errno.EADDRINUSE:
         return "it is in use"
     if error.errno == errno.EACCES:

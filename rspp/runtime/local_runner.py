@@ -27,6 +27,7 @@ from rspp.terminal import run_command
 from rspp.transports.wav import WavCaller, WavRecorder, read_wav
 
 if TYPE_CHECKING:
+    from rspp.contracts.media import Pcm
     from rspp.pipeline.spec import PipelineSpec
     from rspp.session.recording import Recorder
 
@@ -49,22 +50,20 @@ def session_of(source: Path) -> str:
     return session_of_room(f"file-{source.stem}")
 
 
-def run_files(
-    source: Path, target: Path, spec: PipelineSpec, recorder: Recorder | None = None
+def hold_call(
+    speech: Pcm, voice: WavRecorder, spec: PipelineSpec, session_id: str, recorder: Recorder | None = None
 ) -> list[tuple[bool, str]]:
-    """Hold a call whose caller says what is in ``source``; write the agent's voice to ``target``.
+    """Hold a call whose caller says ``speech``; write the agent's voice to ``voice``.
 
     Returns:
         The final transcripts in order: whether the caller's, and the words.
 
     Raises:
-        ConfigurationError: a file cannot be read or written, or a provider is misconfigured.
+        ConfigurationError: a provider is misconfigured.
     """
-    speech = read_wav(source)
-    with WavRecorder(target) as voice:
-        caller = WavCaller(speech, voice)
-        run = asyncio.run if needs_network(spec) else run_virtual
-        run(loopback_call(caller, spec, session_id=session_of(source), recorder=recorder))
+    caller = WavCaller(speech, voice)
+    run = asyncio.run if needs_network(spec) else run_virtual
+    run(loopback_call(caller, spec, session_id=session_id, recorder=recorder))
     return caller.transcripts
 
 
@@ -90,28 +89,35 @@ def local_runner(
     """
     spec = load_pipeline(pipeline)
     plan = EvidencePlan(folder=evidence, tenant=tenant_name(tenant))
-    if plan.folder is None and timeline is None:
-        transcripts = run_files(in_, out, spec)
-    else:
-        transcripts = _recorded(in_, out, spec, plan, timeline)
+    # Both files come first: nothing is recorded of a call that cannot be held.
+    speech = read_wav(in_)
+    with WavRecorder(out) as voice:
+        if plan.folder is None and timeline is None:
+            transcripts = hold_call(speech, voice, spec, session_of(in_))
+        else:
+            transcripts = _recorded(speech, voice, spec, session_of(in_), plan, timeline)
     for is_caller, text in transcripts:
         print(f"{'caller' if is_caller else 'agent '}  {text}")
     print(f"wrote {out}", file=sys.stderr)
 
 
 def _recorded(
-    source: Path, target: Path, spec: PipelineSpec, plan: EvidencePlan, timeline: Path | None
+    speech: Pcm,
+    voice: WavRecorder,
+    spec: PipelineSpec,
+    session_id: str,
+    plan: EvidencePlan,
+    timeline: Path | None,
 ) -> list[tuple[bool, str]]:
     if timeline is not None:
         # Told before the call and not after it.
         write_lines((), timeline)
     with ExitStack() as stack:
         folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rspp-")))
-        session_id = session_of(source)
         payloads = PayloadStore(folder, plan.tenant, secret_names=key_variables(spec))
         with EvidenceWriter(folder, plan.tenant, fsync=plan.fsync, payloads=payloads) as writer:
             recorder = writer.open(session_id, epoch=1, level=recording_level(spec))
-            transcripts = run_files(source, target, spec, recorder)
+            transcripts = hold_call(speech, voice, spec, session_id, recorder)
             if not recorder.close():
                 log.error("records are missing from the recording", records=recorder.dropped)
         recording = open_recording(folder / plan.tenant / session_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 from rspp.contracts.errors import ConfigurationError
@@ -40,6 +41,28 @@ def write_report_files(path: Path, document: Mapping[str, Any], markdown: str) -
             hint="name a file in a folder that can be written",
         ) from error
     return twin
+
+
+def require_place(path: Path) -> None:
+    """Make sure that a file can be written, before the work whose result it takes.
+
+    Args:
+        path: the file; its folder is made.
+
+    Raises:
+        ConfigurationError: it is a folder, or lies where nothing can be written.
+    """
+    problem = "Is a directory" if path.is_dir() else ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem:
+        raise ConfigurationError(
+            f"{str(path)!r} cannot be written: {problem}", hint="name a file in a folder that can be written"
+        )
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

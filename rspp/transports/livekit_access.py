@@ -62,7 +62,13 @@ def split_identity(identity: str) -> tuple[str, int] | None:
 
 
 def mint_token(access: ServerAccess, *, room: str, identity: str, name: str = "") -> str:
-    """Return an access token for an agent that joins ``room`` and speaks there."""
+    """Return an access token for an agent that joins ``room`` and speaks there.
+
+    Raises:
+        ConfigurationError: no room is named.
+    """
+    if not room.strip():
+        raise ConfigurationError(f"--room {room!r} names no room", hint="Give the name of the room to join.")
     from livekit import api
 
     grants = api.VideoGrants(

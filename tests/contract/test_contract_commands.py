@@ -161,10 +161,13 @@ def test_a_root_that_cannot_be_read_is_a_usage_error(
         assert "is no folder\nhint: " in capsys.readouterr().err
         assert run(command, tmp_path) == 2
         assert "holds no fixture\nhint: " in capsys.readouterr().err
+        (tmp_path.parent / "file").write_text("", encoding="utf-8")
+        assert run(command, tmp_path.parent / "file") == 2
+        assert "is no folder\nhint: Name a folder" in capsys.readouterr().err
     put(tmp_path, "event_record/valid/text.json", event())
     (tmp_path / "index.json").write_text("[]", encoding="utf-8")
     assert run("validate-contracts", tmp_path) == 2
-    assert "is unreadable: TypeError" in capsys.readouterr().err
+    assert "index.json cannot be read: it is no index" in capsys.readouterr().err
 
 
 def test_no_command_and_an_unknown_one_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,11 @@ def test_a_denial_names_its_reason_and_is_logged(
     assert [decision["deny_reason"] for decision in events(root)] == [reason]
 
 
+def test_a_request_that_lacks_something_is_told_what(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asked(root) == 2
+    assert "hint: give --role and --purpose" in capsys.readouterr().err
+
+
 def test_a_log_that_cannot_be_written_closes_access(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "audit").write_text("in the way")
     assert asked(root, "--role", "oncall", "--purpose", "incident") == 2
@@ -150,6 +155,8 @@ def test_a_changed_log_is_named_with_its_line(root: Path, capsys: pytest.Capture
         (["audit", "verify", "/nonexistent.jsonl"], "cannot be read"),
         (["reveal", "x", "--evidence", "/tmp"], "this is no token"),
         (["read", "call-1", "--evidence", "/nonexistent"], "is no folder"),
+        (["read", "call-1", "--evidence", "/tmp", "--turn", "-1"], "Must be >= 0"),
+        (["list", "--evidence", "/tmp", "--outcome", "nope"], "nope"),
     ],
 )
 def test_what_is_wrong_with_the_arguments_is_said(

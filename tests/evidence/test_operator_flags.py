@@ -12,9 +12,10 @@ from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline.loader import parse_pipeline
 from rspp.runtime.commands import app
 from rspp.runtime.environment import tenant_name
+from rspp.runtime.health import health_endpoint
 from rspp.runtime.orphans import OrphanKeeper
 from rspp.terminal import run_app
-from rspp.transports.livekit_access import ServerAccess
+from rspp.transports.livekit_access import ServerAccess, mint_token
 
 if TYPE_CHECKING:
     from rspp.authority.store import LeaseStore
@@ -80,3 +81,19 @@ async def test_a_lost_call_of_another_tenant_is_left_alone(tenant: str, looked_a
     orphan = Orphan(session_id="call-1", holder="h", epoch=1, metadata=metadata, expired_ms=0)
     await keeper._adopt(orphan)
     assert calls.asked == looked_at
+
+
+@pytest.mark.parametrize("room", ["", "  "])
+def test_a_room_without_a_name_is_refused(room: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(app, ["join", "--room", room, "--pipeline", str(EXAMPLE)]) == 2
+    assert f"--room {room!r} names no room" in capsys.readouterr().err
+    with pytest.raises(ConfigurationError, match="names no room"):
+        mint_token(ServerAccess("ws://x", "key", "s" * 40), room=room, identity="agent-s-e1")
+
+
+async def test_a_host_that_is_none_is_told() -> None:
+    with pytest.raises(
+        ConfigurationError, match="nonsense[.][.]host cannot be used: it is no name of a host"
+    ):
+        async with health_endpoint("nonsense..host", 0, dict):
+            pytest.fail("somebody listens there")

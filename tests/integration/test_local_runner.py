@@ -66,7 +66,8 @@ def test_bad_files_get_one_message_and_leave_nothing(
     (tmp_path / "question.wav").write_bytes(question.read_bytes())
     (tmp_path / "folder").mkdir()
     before = sorted(tmp_path.iterdir())
-    result = run("--in", source, "--out", target, "--pipeline", EXAMPLE, cwd=tmp_path)
+    files = ("--in", source, "--out", target, "--pipeline", EXAMPLE)
+    result = run(*files, "--evidence", "kept", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stdout == ""
     lines = result.stderr.splitlines()

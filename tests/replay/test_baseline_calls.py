@@ -151,3 +151,13 @@ def test_the_command_writes_an_artifact_and_fails_for_a_turn_that_did_not_close(
 
 def _is_signal(record: dict[str, Any], name: str) -> bool:
     return bool(record["kind"] == "signal" and record["event"]["signal"] == name)
+
+
+@pytest.mark.parametrize("output", ["", "file/baseline.json"])
+def test_calls_are_not_held_for_a_file_that_cannot_be_written(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    monkeypatch.setattr(baseline, "generate", lambda: pytest.fail("calls were held"))
+    assert run(["generate-runtime-baseline", str(tmp_path / output)]) == 2
+    assert "cannot be written" in capsys.readouterr().err
