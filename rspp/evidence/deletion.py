@@ -12,12 +12,15 @@ import re
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
+import structlog
 
 from rspp.contracts.errors import EvidenceError
 from rspp.evidence.audit import AuditEvent
 from rspp.evidence.index import forget_deleted
 from rspp.evidence.keys import destroy, sync_folder
+from rspp.evidence.order import INDEX_FILE
 from rspp.evidence.payloads import PayloadStore
+from rspp.evidence.segment_file import is_being_written, segment_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from rspp.evidence.audit import AuditSink
 
 DeletionMode: TypeAlias = Literal["hard_delete", "crypto_inaccessible"]
+
+log = structlog.get_logger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TURN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})/(\d{1,9})")
@@ -60,7 +65,8 @@ class Deleted(msgspec.Struct, kw_only=True):
         files: files that were removed.
         keys: data keys that were destroyed.
         bytes: bytes of the removed files.
-        kept: files in clear that a destroyed key does not lock, by name; they stay readable.
+        kept: files in clear that a destroyed key does not lock, by name; they stay readable. Of a session
+            that was removed: the index, where it could not be written.
     """
 
     files: int = 0
@@ -117,6 +123,13 @@ def delete_evidence(root: Path, request: DeletionRequest, sink: AuditSink) -> De
             f"session {session}: tenant {request.tenant_id} has no recording of it",
             hint=f"recorded sessions are the folders in {folder.parent}",
         )
+    running = [path.name for path in segment_files(folder) if is_being_written(path)]
+    if running and turn is None and request.mode == "hard_delete":
+        _log(sink, request, "deletion_requested", denied="session_is_recorded")
+        raise EvidenceError(
+            f"session {session}: the call is still being recorded ({running[-1]})",
+            hint="delete it when it has ended; crypto_inaccessible locks at once what it has kept so far",
+        )
     _log(sink, request, "deletion_requested")
     done = Deleted()
     try:
@@ -126,7 +139,7 @@ def delete_evidence(root: Path, request: DeletionRequest, sink: AuditSink) -> De
             delete_artifact(artifact, done, hard=hard)
         if hard and turn is None:
             remove_folder(folder, done)
-            forget_deleted(root)
+            done.kept = _forgotten(root)
         elif turn is None:
             done.kept = sorted(path.name for path in folder.iterdir() if path.is_file())
     except (EvidenceError, OSError) as error:
@@ -138,6 +151,19 @@ def delete_evidence(root: Path, request: DeletionRequest, sink: AuditSink) -> De
         ) from error
     _log(sink, request, "deletion_done", done)
     return done
+
+
+def _forgotten(root: Path) -> list[str]:
+    """Take what was deleted out of the index; returns the index where that is not possible now.
+
+    The recording is gone all the same, and whoever reads the index next takes it out.
+    """
+    try:
+        forget_deleted(root)
+    except EvidenceError as error:
+        log.warning("the index was not kept", folder=str(root), error=error.message)
+        return [INDEX_FILE]
+    return []
 
 
 def delete_artifact(artifact: Artifact, done: Deleted, *, hard: bool) -> None:

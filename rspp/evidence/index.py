@@ -12,21 +12,26 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 
 from rspp._kernel import scan_segment
 from rspp.contracts.errors import EvidenceError
+from rspp.evidence.order import INDEX_FILE
 from rspp.evidence.reader import LINK_AT, Recording, open_recording
 from rspp.evidence.records import turn_of
 from rspp.evidence.segment_file import segment_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
-INDEX_FILE = "index.sqlite"
+    from typing_extensions import TypeIs
+
 FORMAT = 1
 UNREAD = -1
 """Number of turns where nobody counted them yet."""
+BROKEN = "index_broken"
+"""Reason of the errors of an index whose content is damaged."""
 BUSY_MS = 2_000
 """How long another process may hold the file."""
 
@@ -44,6 +49,8 @@ CREATE TABLE IF NOT EXISTS turns (
     outcome TEXT, reason TEXT, plan_hash TEXT,
     PRIMARY KEY (tenant, session, epoch, turn)) WITHOUT ROWID;
 """
+
+log = structlog.get_logger(__name__)
 
 
 class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,15 +120,15 @@ class EvidenceIndex:
             self._store = sqlite3.connect(path, timeout=BUSY_MS / 1000, check_same_thread=False)
             path.chmod(0o600)
             self._store.execute("PRAGMA journal_mode=WAL")
+            # What is forgotten is overwritten: a session's id may be somebody's telephone number.
+            self._store.execute("PRAGMA secure_delete=ON")
             self._store.execute("PRAGMA synchronous=NORMAL")
             (version,) = self._store.execute("PRAGMA user_version").fetchone()
             if version not in (0, FORMAT):
                 raise EvidenceError(f"{path}: made by another version", hint="Delete it; it is made again.")
             self._store.executescript(f"{_TABLES} PRAGMA user_version={FORMAT};")
         except (sqlite3.Error, OSError) as error:
-            raise EvidenceError(
-                f"{path}: cannot be used: {error}", hint="Delete it; it is made again."
-            ) from error
+            raise _unusable(path, error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -130,7 +137,7 @@ class EvidenceIndex:
     def refresh(self) -> int:
         """Take in every session that is new or went on, and forget those that are gone; returns how many."""
         known = self._sizes()
-        unread = set(self._store.execute("SELECT tenant, session FROM sessions WHERE turns=?", (UNREAD,)))
+        unread = set(self._rows("SELECT tenant, session FROM sessions WHERE turns=?", (UNREAD,)))
         found: set[tuple[str, str]] = set()
         changed = 0
         for tenant, folder in _folders(self._root):
@@ -155,8 +162,10 @@ class EvidenceIndex:
         Raises:
             EvidenceError: it cannot be read, or the index not be written.
         """
-        recording = open_recording(folder, content=content)
         tenant, session = folder.parent.name, folder.name
+        # What was there and is not any more stays known, or taking in what is left would hide the cut.
+        gone = {file for file, _ in self.shortened(folder)}
+        recording = open_recording(folder, content=content)
         turns, last_wall_ms = _read(recording) if content else ([], 0)
         headers = [stint.header for stint in recording.stints]
         segments = [segment for stint in recording.stints for segment in stint.segments]
@@ -169,14 +178,16 @@ class EvidenceIndex:
             len(headers),
             len(turns) if content else UNREAD,
             all(stint.ended for stint in recording.stints),
-            bool(recording.damage),
+            bool(recording.damage or gone),
             sum(segment.size for segment in segments),
         )
         try:
             with self._store:
-                self._delete(tenant, session)
+                self._delete(tenant, session, keep=gone)
                 self._store.execute(f"INSERT INTO sessions VALUES ({_marks(row)})", row)
                 for one in segments:
+                    if one.path.name in gone:
+                        continue
                     header = one.header
                     values: tuple[Any, ...] = (
                         tenant,
@@ -191,14 +202,21 @@ class EvidenceIndex:
                     values = (tenant, session, *msgspec.structs.astuple(turn))
                     self._store.execute(f"INSERT INTO turns VALUES ({_marks(values)})", values)
         except sqlite3.Error as error:
-            raise EvidenceError(
-                f"the index cannot be written: {error}", hint="Delete it; it is made again."
-            ) from error
+            raise _unusable(self._root / INDEX_FILE, error) from error
 
     def forget(self, tenant: str, session: str) -> None:
-        """Take a session out, whose recording was deleted."""
-        with self._store:
-            self._delete(tenant, session)
+        """Take a session out, whose recording was deleted; nothing of it stays in the file.
+
+        Raises:
+            EvidenceError: the index cannot be written.
+        """
+        try:
+            with self._store:
+                self._delete(tenant, session)
+            # Its rows lie in the log of writes too, until that is emptied.
+            self._store.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            raise _unusable(self._root / INDEX_FILE, error) from error
 
     def forget_missing(self) -> None:
         """Take out every session whose recording is gone."""
@@ -211,7 +229,7 @@ class EvidenceIndex:
         query = (
             "SELECT * FROM sessions WHERE tenant=? AND begun_wall_ms BETWEEN ? AND ? ORDER BY begun_wall_ms"
         )
-        rows = self._store.execute(query, (tenant, since_ms, until_ms)).fetchall()
+        rows = self._rows(query, (tenant, since_ms, until_ms))
         return [self._session(row) for row in reversed(rows)]
 
     def turns(self, tenant: str, session: str) -> list[TurnRow]:
@@ -219,15 +237,14 @@ class EvidenceIndex:
         query = "SELECT * FROM turns WHERE tenant=? AND session=? ORDER BY epoch, turn"
         names = TurnRow.__struct_fields__
         return [
-            TurnRow(**dict(zip(names, row[2:], strict=True)))
-            for row in self._store.execute(query, (tenant, session))
+            TurnRow(**dict(zip(names, row[2:], strict=True))) for row in self._rows(query, (tenant, session))
         ]
 
     def shortened(self, folder: Path) -> list[tuple[str, str]]:
         """Return segments that lost what they had when they were taken in, as ``(file, what is gone)``."""
         query = "SELECT file, blocks, link FROM segments WHERE tenant=? AND session=? ORDER BY file"
         found: list[tuple[str, str]] = []
-        for file, blocks, link in self._store.execute(query, (folder.parent.name, folder.name)):
+        for file, blocks, link in self._rows(query, (folder.parent.name, folder.name)):
             path = folder / file
             if not path.is_file():
                 found.append((file, "segment_missing"))
@@ -237,15 +254,22 @@ class EvidenceIndex:
 
     def _sizes(self) -> dict[tuple[str, str], dict[str, int]]:
         sizes: dict[tuple[str, str], dict[str, int]] = {}
-        for tenant, session, file, size in self._store.execute(
-            "SELECT tenant, session, file, bytes FROM segments"
-        ):
+        for tenant, session, file, size in self._rows("SELECT tenant, session, file, bytes FROM segments"):
             sizes.setdefault((tenant, session), {})[file] = size
         return sizes
 
-    def _delete(self, tenant: str, session: str) -> None:
-        for table in ("sessions", "segments", "turns"):
+    def _delete(self, tenant: str, session: str, keep: Collection[str] = ()) -> None:
+        """Take out the rows of a session, but for those of the segments to ``keep``."""
+        for table in ("sessions", "turns"):
             self._store.execute(f"DELETE FROM {table} WHERE tenant=? AND session=?", (tenant, session))
+        others = f"DELETE FROM segments WHERE tenant=? AND session=? AND file NOT IN ({_marks(tuple(keep))})"
+        self._store.execute(others, (tenant, session, *keep))
+
+    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._store.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise _unusable(self._root / INDEX_FILE, error) from error
 
     @staticmethod
     def _session(row: tuple[Any, ...]) -> SessionRow:
@@ -254,10 +278,46 @@ class EvidenceIndex:
 
 
 def refreshed(root: Path) -> closing[EvidenceIndex]:
-    """Open the index of ``root``, brought up to date; closes with the block it is used in."""
+    """Open the index of ``root``, brought up to date; closes with the block it is used in.
+
+    One that is damaged is made again.
+
+    Raises:
+        EvidenceError: it cannot be used, or a recording cannot be read.
+    """
+    try:
+        return closing(_up_to_date(root))
+    except EvidenceError as error:
+        if error.reason != BROKEN:
+            raise
+        log.warning("the index is damaged and made again", error=error.message)
+    _remove(root)
+    return closing(_up_to_date(root))
+
+
+def _up_to_date(root: Path) -> EvidenceIndex:
     index = EvidenceIndex(root)
-    index.refresh()
-    return closing(index)
+    try:
+        index.refresh()
+    except EvidenceError:
+        index.close()
+        raise
+    return index
+
+
+def _remove(root: Path) -> None:
+    for suffix in ("-wal", "-shm", ""):
+        (root / f"{INDEX_FILE}{suffix}").unlink(missing_ok=True)
+
+
+def _unusable(path: Path, error: sqlite3.Error | OSError) -> EvidenceError:
+    # A file that is locked, or cannot be opened, is an operational error; the others are of its content.
+    broken = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    return EvidenceError(
+        f"{path}: cannot be used: {error}",
+        hint="Delete it; it is made again." if broken else "Try again; delete it if that does not help.",
+        reason=BROKEN if broken else None,
+    )
 
 
 def _read(recording: Recording) -> tuple[list[TurnRow], int]:
@@ -271,20 +331,21 @@ def _read(recording: Recording) -> tuple[list[TurnRow], int]:
             last_wall_ms = max(last_wall_ms, int(record.get("wall_ms", 0)))
             number = turn_of(record)
             key = (epoch, number)
-            if record["kind"] == "transition" and record["to"] == "Active":
+            kind, state, event = record["kind"], record.get("to"), record.get("event")
+            if kind == "transition" and state == "Active":
                 turns[key] = {"epoch": epoch, "turn": number, "opened_us": record["at_us"]}
-            elif record["kind"] == "transition" and record["to"] == "Closed" and key in turns:
+            elif kind == "transition" and state == "Closed" and key in turns:
                 turns[key]["closed_us"] = record["at_us"]
-            elif record["kind"] == "marker" and "plan_hash" in record:
-                plans[key] = record["plan_hash"]
-            elif (
-                record["kind"] == "signal"
-                and record["event"]["signal"] in ("commit", "abort")
-                and key in turns
-            ):
-                turns[key]["outcome"] = record["event"]["signal"]
-                turns[key]["reason"] = record["event"].get("reason", "")
+            elif kind == "marker" and "plan_hash" in record:
+                plans[key] = str(record["plan_hash"])
+            elif kind == "signal" and key in turns and _ends_turn(event):
+                turns[key]["outcome"] = event["signal"]
+                turns[key]["reason"] = str(event.get("reason", ""))
     return [TurnRow(**turn, plan_hash=plans.get(key, "")) for key, turn in turns.items()], last_wall_ms
+
+
+def _ends_turn(event: object) -> TypeIs[dict[str, Any]]:
+    return isinstance(event, dict) and event.get("signal") in ("commit", "abort")
 
 
 def _links(path: Path) -> set[bytes]:
@@ -312,5 +373,11 @@ def forget_deleted(root: Path) -> None:
     """
     if not (root / INDEX_FILE).is_file():
         return
-    with closing(EvidenceIndex(root)) as index:
-        index.forget_missing()
+    try:
+        with closing(EvidenceIndex(root)) as index:
+            index.forget_missing()
+    except EvidenceError as error:
+        if error.reason != BROKEN:
+            raise
+        # What is damaged may hold what was deleted; whoever reads it next makes it again.
+        _remove(root)

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from rspp._kernel import SEGMENT_MAGIC, scan_segment
 from rspp.contracts.errors import EvidenceError
+from rspp.evidence.damage import MEANING, Damage
+from rspp.evidence.order import check_order, strangers
 from rspp.evidence.records import StintDecoder, turn_of
 from rspp.evidence.segment import (
     FORMAT,
     HEADER,
+    MAX_NUMBER,
     RECORDS,
     SEAL,
     SUFFIX,
@@ -22,7 +25,7 @@ from rspp.evidence.segment import (
     read_header,
     read_records,
 )
-from rspp.evidence.segment_file import NAME, segment_files
+from rspp.evidence.segment_file import segment_files
 from rspp.evidence.timeline import read_timeline
 
 if TYPE_CHECKING:
@@ -32,41 +35,10 @@ if TYPE_CHECKING:
 MAX_SEGMENT_BYTES = 64 * 1024 * 1024
 """Largest file that is read as a segment; the writer rotates at 8 MiB."""
 LINK_AT, HEAD_BYTES = 9, 25
+LINK_BYTES = 16
 MAX_HEADER_BYTES = 1024 * 1024
-
-MEANING = {
-    "not_a_segment": "the file does not begin as a segment",
-    "torn": "the file ends inside a block, as one whose writer was killed",
-    "checksum_mismatch": "the block's bytes are not those that were written",
-    "chain_broken": "the block does not follow the one before it: one was changed, added or removed",
-    "oversized_block": "the length of the block is beyond all bounds",
-    "unknown_kind": "the block is of a kind that this version does not know",
-    "malformed_records": "the block's content cannot be read",
-    "segment_missing": "a segment of the session is missing",
-    "segment_replaced": "the segment is not the one that the next one followed, or its end was cut off",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """One thing wrong with a recording.
-
-    Attributes:
-        code: one of ``rspp._kernel.DAMAGE_CODES``.
-        file: name of the file.
-        offset: where its block begins, bytes.
-        block: number of the block in its file, from 0.
-        message: what it means.
-    """
-
-    code: str
-    file: str
-    offset: int
-    block: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: byte {self.offset}, block {self.block}: {self.code}: {self.message}"
+_TEXTS = ("session_id", "tenant", "stint", "pipeline", "pipeline_version", "level", "kernel")
+_NUMBERS = ("epoch", "segment", "created_us", "created_wall_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +241,10 @@ def open_recording(path: Path, *, content: bool = True) -> Recording:
         ) from error
     if start == SEGMENT_MAGIC or path.suffix == SUFFIX:
         return _open_segments(path, [path], whole=False, content=content)
+    if not start:
+        raise EvidenceError(
+            f"{path}: the file is empty", hint="Name EVIDENCE/TENANT/SESSION, a segment or a timeline.jsonl."
+        )
     return Recording(path, [], [], lines=True)
 
 
@@ -276,14 +252,18 @@ def _open_segments(path: Path, files: list[Path], *, whole: bool, content: bool)
     segments = [read_segment(file, content=content) for file in files]
     damage: list[Damage] = []
     stints: dict[str, Stint] = {}
+    foreign = strangers(path.resolve().name, segments) if whole else {}
     for segment in segments:
         damage += segment.damage
+        if segment.path.name in foreign:
+            damage.append(foreign[segment.path.name])
+            continue
         name = str(segment.header.get("stint", "")) or _stint_before(segment, segments)
         stint = stints.setdefault(name, Stint(segment.header))
         stint.header = stint.header or segment.header
         stint.segments.append(segment)
     if whole:
-        damage += _check_order(segments, stints)
+        damage += check_order([one for one in segments if one.path.name not in foreign], segments, stints)
     return Recording(path, [stint for stint in stints.values() if stint.segments], damage)
 
 
@@ -340,49 +320,27 @@ def _header_of(data: bytes) -> dict[str, Any]:
         return {}
     try:
         header = read_header(data[first[0][2] : first[0][3]])
-        if header.get("format") != FORMAT:
-            return {}
-        previous = header.get("previous")
-        if previous is not None and len(bytes.fromhex(previous["link"])) != 16:
-            return {}
-    except (MalformedError, ValueError, TypeError, KeyError):
+    except MalformedError:
         return {}
-    return header
+    return header if header.get("format") == FORMAT and _sound(header) else {}
 
 
-def _check_order(segments: list[Segment], stints: dict[str, Stint]) -> list[Damage]:
-    """Find segments that are missing or were exchanged for others."""
-    damage: list[Damage] = []
-    by_name = {segment.path.name: segment for segment in segments}
-
-    def missing(name: str, message: str) -> None:
-        damage.append(Damage("segment_missing", name, 0, 0, message))
-
-    expected = 1
-    for segment in segments:
-        match = NAME.match(segment.path.name)
-        number = int(match[1]) if match else expected
-        if number > expected:
-            last = f" to {number - 1:06d}" if number > expected + 1 else ""
-            missing(f"{expected:06d}{last}", MEANING["segment_missing"])
-        expected = number + 1
-        previous = segment.header.get("previous")
-        if not isinstance(previous, dict):
-            continue
-        before = by_name.get(str(previous.get("file")))
-        if before is not None and bytes.fromhex(previous["link"]) not in before.links and not before.damage:
-            message = (
-                f"{MEANING['segment_replaced']} ({segment.path.name} names its block {previous['blocks']})"
-            )
-            damage.append(
-                Damage("segment_replaced", before.path.name, before.size, len(before.blocks), message)
-            )
-    for stint in stints.values():
-        if stint.segments[-1].sealed == "rotated":
-            missing(
-                f"after {stint.segments[-1].path.name}", "the segment that follows was removed or never made"
-            )
-    return damage
+def _sound(header: dict[str, Any]) -> bool:
+    """Whether what a header says is of the right type where it is said; a header may be forged."""
+    if any(not isinstance(header.get(name, ""), str) for name in _TEXTS):
+        return False
+    numbers = [header.get(name, 0) for name in _NUMBERS]
+    if any(type(number) is not int or not 0 <= number <= MAX_NUMBER for number in numbers):
+        return False
+    previous = header.get("previous")
+    if previous is None:
+        return True
+    if not isinstance(previous, dict) or not isinstance(previous.get("file"), str):
+        return False
+    try:
+        return len(bytes.fromhex(previous["link"])) == LINK_BYTES and type(previous.get("blocks")) is int
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def _read(path: Path) -> bytes:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
+MAX_DIGITS = 10
+"""Digits of the largest number of a turn."""
+
+
 class StintDecoder:
     """Turns the blocks of one stint into records, in order.
 
@@ -111,10 +115,10 @@ def turn_of(record: Mapping[str, Any]) -> int:
     turn = record.get("turn")
     if isinstance(turn, int):
         return turn
-    part = record.get("event") or record.get("decision") or {}
-    named = str(part.get("turn_id", ""))
+    part = record.get("event") or record.get("decision")
+    named = str(part.get("turn_id", "")) if isinstance(part, dict) else ""
     number = named.rpartition("-")[2]
-    return int(number) if number.isdigit() else 0
+    return int(number) if number.isascii() and number.isdigit() and len(number) <= MAX_DIGITS else 0
 
 
 def encode(record: Mapping[str, Any]) -> bytes:

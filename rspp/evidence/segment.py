@@ -21,7 +21,10 @@ NO_LINK = bytes(16)
 """Link before the first segment of a session."""
 MAX_INFLATED_BYTES = 16 * 1024 * 1024
 MAX_BODY_BYTES = 1024 * 1024
+MAX_NUMBER = 1 << 53
+"""Largest time or number that a header or a record of the shell may hold: 285 years in microseconds."""
 SUFFIX = ".segment"
+_TIMES = ("at_us", "wall_ms")
 
 
 class MalformedError(EvidenceError):
@@ -79,6 +82,9 @@ def read_records(body: bytes) -> tuple[bytes, list[dict[str, Any]]]:
             raise MalformedError(f"a record of the shell is no JSON: {error}") from None
         if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
             raise MalformedError("a record of the shell has no kind")
+        times = [record.get(name, 0) for name in _TIMES]
+        if any(type(time) is not int or abs(time) > MAX_NUMBER for time in times):
+            raise MalformedError("a record of the shell has a time that is none")
         shell.append(record)
     return content[start:end], shell
 

@@ -6,15 +6,20 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 
 from rspp.contracts.errors import EvidenceError
-from rspp.evidence.index import INDEX_FILE, EvidenceIndex
-from rspp.evidence.reader import MEANING, Recording, open_recording
+from rspp.evidence.damage import MEANING
+from rspp.evidence.index import EvidenceIndex
+from rspp.evidence.order import INDEX_FILE, misplaced
+from rspp.evidence.reader import Recording, open_recording
 from rspp.evidence.segment_file import segment_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+log = structlog.get_logger(__name__)
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,10 +98,17 @@ def verify(path: Path, *, content: bool = False) -> Verification:
     segments = size = 0
     for place in _sessions(path):
         recording = open_recording(place, content=content)
+        if recording.lines:
+            raise EvidenceError(
+                f"{place}: is no segment, and has nothing that it could be checked against",
+                hint="Name EVIDENCE, a folder in it or a segment; validate-stream checks JSON lines.",
+            )
         files = [segment for stint in recording.stints for segment in stint.segments]
         segments += len(files)
         size += sum(segment.size for segment in files)
         folder = place if place.is_dir() else place.parent
+        wrong = misplaced(folder, files) if place.is_dir() else None
+        found = [wrong, *recording.damage] if wrong else recording.damage
         damage += [
             Place(
                 path=str(folder / one.file),
@@ -105,11 +117,11 @@ def verify(path: Path, *, content: bool = False) -> Verification:
                 code=one.code,
                 message=one.message,
             )
-            for one in recording.damage
+            for one in found
         ]
         if place.is_dir():
-            damage += _shortened(place, {(one.file, one.code) for one in recording.damage})
-        sessions.append(_state(place, recording, content=content))
+            damage += _shortened(place, {(one.file, one.code) for one in found})
+        sessions.append(_state(place, recording, content=content, damaged=bool(found)))
     if not sessions:
         raise EvidenceError(
             f"{path}: holds no recording",
@@ -123,8 +135,13 @@ def _shortened(folder: Path, named: set[tuple[str, str]]) -> list[Place]:
     root = folder.parent.parent
     if not (root / INDEX_FILE).is_file():
         return []
-    with closing(EvidenceIndex(root)) as index:
-        gone = [one for one in index.shortened(folder) if one not in named]
+    try:
+        with closing(EvidenceIndex(root)) as index:
+            gone = [one for one in index.shortened(folder) if one not in named]
+    except EvidenceError as error:
+        # The files are judged all the same: what they hold does not depend on the index.
+        log.warning("ends that were cut off cannot be found", error=error.message)
+        return []
     return [
         Place(
             path=str(folder / file), offset=0, block=0, code=code, message=f"{MEANING[code]}, says the index"
@@ -133,12 +150,12 @@ def _shortened(folder: Path, named: set[tuple[str, str]]) -> list[Place]:
     ]
 
 
-def _state(path: Path, recording: Recording, *, content: bool) -> SessionState:
+def _state(path: Path, recording: Recording, *, content: bool, damaged: bool) -> SessionState:
     records, last_ms = 0, 0.0
     ended = all(stint.ended for stint in recording.stints)
     blocks = [block for stint in recording.stints for one in stint.segments for block in one.blocks]
     # Records are counted where somebody asks what is left of them.
-    counted = content or bool(recording.damage) or not ended
+    counted = content or damaged or not ended
     for stint in recording.stints if counted else ():
         begun = int(stint.header.get("created_us", 0))
         for record in stint.records():
@@ -151,7 +168,7 @@ def _state(path: Path, recording: Recording, *, content: bool) -> SessionState:
         sound_blocks=sum(sound for *_, sound in blocks),
         records=records,
         last_ms=last_ms,
-        damaged=bool(recording.damage),
+        damaged=damaged,
         ended=ended,
     )
 

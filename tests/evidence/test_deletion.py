@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,6 +13,8 @@ from rspp.evidence import deletion, keys
 from rspp.evidence.audit import FileAudit, audit_events, log_name, verify_audit
 from rspp.evidence.deletion import DeletionRequest, delete_evidence
 from rspp.evidence.payloads import PayloadStore
+from rspp.evidence.writer import EvidenceWriter
+from tests.evidence.recordings import begin, folder_of, marks, opened, values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,6 +152,26 @@ def test_nothing_is_deleted_when_the_log_cannot_be_written(tmp_path: Path) -> No
     with pytest.raises(EvidenceError, match="audit log"):
         run(tmp_path, REQUEST)
     assert len(store.read("call-1").entries) == 3
+
+
+def test_a_call_that_is_still_recorded_is_not_removed_under_its_writer(tmp_path: Path) -> None:
+    request = changed(tenant_id="default", session_id="call")
+    with EvidenceWriter(tmp_path, fsync="never") as writer:
+        recorder = begin(writer)
+        recorder.write(b"", marks(0, 2))
+        while recorder.waiting:
+            threading.Event().wait(0.005)
+        with pytest.raises(EvidenceError, match="still being recorded"):
+            run(tmp_path, request)
+        assert (folder_of(tmp_path) / "000001-e000001.segment").is_file()
+        denied = list(audit_events(tmp_path / "audit" / log_name("default")))[-1]
+        assert denied.decision == {"allowed": False, "deny_reason": "session_is_recorded"}
+        run(tmp_path, changed(tenant_id="default", session_id="call", mode="crypto_inaccessible"))
+        recorder.write(b"", marks(2, 2))
+        assert recorder.close()
+    assert values(opened(tmp_path)) == [0, 1, 2, 3]
+    assert run(tmp_path, request).files == 1
+    assert not folder_of(tmp_path).exists()
 
 
 def test_the_audit_log_outlives_what_it_is_about(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from rspp.cli.main import run
 from rspp.contracts.errors import EvidenceError
 from rspp.evidence.audit_http import audit_sink
 from rspp.evidence.deletion import DeletionRequest, delete_evidence
-from rspp.evidence.index import INDEX_FILE, EvidenceIndex, forget_deleted, refreshed
+from rspp.evidence.index import EvidenceIndex, forget_deleted, refreshed
+from rspp.evidence.order import INDEX_FILE
 from rspp.evidence.verify import verify
 from rspp.evidence.writer import EvidenceWriter
 from tests.evidence.recordings import HEADER, folder_of, marks, record
@@ -79,6 +81,94 @@ def test_a_last_segment_that_was_taken_away_is_missed(tmp_path: Path) -> None:
     assert verify(tmp_path).damage == []
     (folder / "000002-e000002.segment").unlink()
     assert [one.code for one in verify(tmp_path).damage] == ["segment_missing"]
+
+
+def test_taking_in_what_was_cut_does_not_make_the_cut_forgotten(tmp_path: Path) -> None:
+    folder = record(tmp_path, marks(0, 2), marks(2, 2))
+    record(tmp_path, marks(4, 2), epoch=2)
+    first, last = sorted(folder.iterdir())
+    data = last.read_bytes()
+    last.write_bytes(data[: scan_segment(data).blocks[-2][0]])
+    with refreshed(tmp_path) as index:
+        assert index.sessions("default")[0].damaged
+    assert [(one.code, one.path) for one in verify(tmp_path).damage] == [("segment_replaced", str(last))]
+    last.unlink()
+    with refreshed(tmp_path) as index:
+        assert index.sessions("default")[0].damaged
+    assert [(one.code, one.path) for one in verify(tmp_path).damage] == [("segment_missing", str(last))]
+    assert first.is_file()
+
+
+@pytest.mark.parametrize("damage", ["pages", "beginning", "end"])
+def test_a_damaged_index_is_made_again_and_hinders_nothing(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoil() -> None:
+        data = path.read_bytes()
+        wrong = {
+            "pages": data[:4096] + bytes(byte ^ 0x5A for byte in data[4096:]),
+            "beginning": b"no database" + data[11:],
+            "end": data[:6000],
+        }
+        path.write_bytes(wrong[damage])
+
+    record(tmp_path, marks(0, 2))
+    path = tmp_path / INDEX_FILE
+    for action in ("list", "verify", "delete"):
+        with refreshed(tmp_path):
+            pass
+        spoil()
+        capsys.readouterr()
+        if action == "list":
+            assert run(["evidence", "list", "--evidence", str(tmp_path)]) == 0
+            shown = capsys.readouterr()
+            assert "call" in shown.out
+            assert "damaged and made again" in shown.out + shown.err
+        elif action == "verify":
+            assert run(["verify-evidence", str(tmp_path)]) == 0
+            shown = capsys.readouterr()
+            assert "ends that were cut off cannot be found" in shown.out + shown.err
+        else:
+            request = DeletionRequest(
+                tenant_id="default",
+                mode="hard_delete",
+                requested_by="ines",
+                requested_at_ms=1,
+                session_id="call",
+            )
+            assert delete_evidence(tmp_path, request, audit_sink(tmp_path, {})).kept == []
+            assert not path.exists()
+
+
+def test_a_deletion_that_finds_the_index_in_use_is_done_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rspp.evidence.index.BUSY_MS", 1)
+    record(tmp_path, marks(0, 2))
+    request = DeletionRequest(
+        tenant_id="default", mode="hard_delete", requested_by="ines", requested_at_ms=1, session_id="call"
+    )
+    with closing(sqlite3.connect(tmp_path / INDEX_FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert delete_evidence(tmp_path, request, audit_sink(tmp_path, {})).kept == [INDEX_FILE]
+    assert not folder_of(tmp_path).exists()
+    with refreshed(tmp_path) as index:
+        assert index.sessions("default") == []
+
+
+def test_what_was_forgotten_is_in_no_byte_of_the_index(tmp_path: Path) -> None:
+    with EvidenceWriter(tmp_path, fsync="never") as writer:
+        for name in [f"call-{number}" for number in range(30)]:
+            with writer.open(name, epoch=1) as recorder:
+                recorder.begin(HEADER | {"session_id": name})
+                recorder.write(b"", marks(1, 3))
+    with refreshed(tmp_path) as index:
+        shutil.rmtree(tmp_path / "default" / "call-17")
+        forget_deleted(tmp_path)
+        left = b"".join(path.read_bytes() for path in tmp_path.glob(f"{INDEX_FILE}*"))
+        assert len(index.sessions("default")) == 29
+    assert b"call-17" not in left
+    assert b"call-18" in left
 
 
 def test_a_file_that_is_no_index_costs_nothing_but_the_index(

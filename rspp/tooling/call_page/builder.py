@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rspp.evidence.records import MAX_DIGITS
 from rspp.tooling.call_page.clock import CallClock, whole
 from rspp.tooling.call_page.model import (
     VOICE_STEP_US,
@@ -124,9 +125,7 @@ class CallBuilder:
         if found is None:
             _, _, tail = key.partition("-")
             epoch, _, number = tail.partition("-")
-            found = TurnView(
-                key, int(epoch) if epoch.isdigit() else 0, int(number) if number.isdigit() else 0
-            )
+            found = TurnView(key, _number(epoch), _number(number))
             self.model.turns[key] = found
         return found
 
@@ -399,6 +398,10 @@ class CallBuilder:
 
     def _mark(self, row: str, at: int, name: str, style: Style, turn: str, place: int) -> None:
         self.model.marks.append(Mark(row, at, name, style, turn, [place]))
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else 0
 
 
 def _style(name: str) -> Style:
