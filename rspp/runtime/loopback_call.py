@@ -19,6 +19,7 @@ from rspp.transports.loopback import LoopbackCaller, LoopbackTransport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rspp._kernel import Admission
     from rspp.contracts.ports import Clock
     from rspp.pipeline.spec import PipelineSpec
     from rspp.providers.registry import Providers
@@ -35,6 +36,8 @@ async def loopback_call(
     recorder: Recorder | None = None,
     providers: Providers | None = None,
     on_session: Callable[[Session], None] | None = None,
+    pool: WorkPool | None = None,
+    admission: Admission | None = None,
 ) -> Session:
     """Hold a call with a caller of this process and return the ended session.
 
@@ -45,6 +48,8 @@ async def loopback_call(
         recorder: takes the evidence.
         providers: open providers to use instead of the pipeline's own.
         on_session: called with the session before the call begins.
+        pool: shared with other calls, as those of a runtime share one; none gives the call its own.
+        admission: quotas shared likewise; none gives the call its own.
 
     In a virtual-time loop providers run inline and the call takes no real waiting; in any other loop
     it takes as long as it lasts.
@@ -57,7 +62,8 @@ async def loopback_call(
         from rspp.authority.clock import BootClock
 
         clock, offloader = BootClock(), ThreadOffloader(session_id)
-    pool = WorkPool(profile_of(spec), clock, inline=virtual)
+    own = pool is None
+    pool = pool or WorkPool(profile_of(spec), clock, inline=virtual)
     work = pool.session()
     # Loading models may take longer than a lease lasts, so it comes before the lease.
     opened = providers or await open_providers(spec, offloader, work.seat)
@@ -75,6 +81,7 @@ async def loopback_call(
         clock=clock,
         offloader=offloader,
         recorder=recorder,
+        admission=admission,
         work=work,
     )
     if on_session is not None:
@@ -83,6 +90,7 @@ async def loopback_call(
         await session.run()
     finally:
         store.close()
-        pool.close()
+        if own:
+            pool.close()
         offloader.close()
     return session
