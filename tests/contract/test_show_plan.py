@@ -211,3 +211,20 @@ def test_each_schema_is_printed(kind: str, capsys: pytest.CaptureFixture[str]) -
 def test_a_missing_file_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["show-plan", "/nowhere/f.yaml"]) == 2
     assert capsys.readouterr().err.startswith("error: /nowhere/f.yaml: no such pipeline file\nhint: ")
+
+
+def test_what_a_degraded_turn_goes_on_with_is_told_before_the_pipeline(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.run(["show-plan", str(file)])
+    assert "# degraded:" not in capsys.readouterr().out
+    more = "adaptive_actions: [degrade]\ndegraded: {llm: {provider: fixed, say: Not now.}}\n"
+    file.write_text(SIMPLE_FILE + more, encoding="utf-8")
+    assert cli.run(["show-plan", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith(
+        "# degraded: stt goes on with the words heard in part, llm with fixed, tts with"
+    )
+    assert shown(file, capsys)["plan_policy"]["provider_bindings"]["llm.lesser"] == "fixed"
+    assert cli.run(["validate-spec", str(file)]) == 0
+    assert "llm.lesser by fixed" in capsys.readouterr().out
