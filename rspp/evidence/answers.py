@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MAX_CONTENT_BYTES = 64 << 20
 """Most payload that one answer shows; ask turn by turn for more."""
-METADATA = ("party", "final")
+METADATA = ("party", "final", "stint")
 """Facts about a payload that its content cannot be told from."""
 MAX_RECORDS = 1_000_000
 """Most records of one answer: three hours of a call."""

@@ -53,18 +53,18 @@ def earlier_conversation(
     folder = root / tenant / session
     if not folder.is_dir():
         return Conversation()
-    records = [
-        record
+    earlier = [
+        stint
         for stint in open_recording(folder, content=False).stints
         if int(stint.header.get("epoch", 0)) < epoch
-        for record in stint.shell_records()
     ]
+    records = [record for stint in earlier for record in ({"kind": "header"}, *stint.shell_records())]
     turns = max((int(record.get("turn", 0)) for record in records), default=0)
     texts = _texts(PayloadStore(root, tenant, environment=environment), session)
     if any(text["content"] for text in texts):
         _log(audit_sink(root, environment), tenant, session, now_ms())
     history: tuple[Message, ...] = ()
-    for record in join_words(records, texts):
+    for record in join_words(records, texts, [str(stint.header.get("stint", "")) for stint in earlier]):
         # Of the caller's words those are history that a turn answers; others were a listener's "mhm".
         if record["kind"] == "transcript" and record["turn"]:
             role = "user" if record["party"] == "caller" else "assistant"

@@ -17,7 +17,7 @@ from rspp.evidence.audit_http import audit_sink
 from rspp.evidence.reader import open_recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 POLICY_FILE = "access.json"
@@ -25,24 +25,30 @@ POLICY_FILE = "access.json"
 
 
 def join_words(
-    records: Iterable[dict[str, Any]], payloads: Iterable[Mapping[str, Any]]
+    records: Iterable[dict[str, Any]], payloads: Iterable[Mapping[str, Any]], stints: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """Return the records with the text of each transcript that has one.
 
     Args:
-        records: of a recording, in order.
-        payloads: as an ``EvidenceReader`` shows them. The n-th text of a party in a turn belongs to its n-th
-            transcript there.
+        records: of a recording, in order, with the header of each stint before its records.
+        payloads: as an ``EvidenceReader`` shows them. The n-th text of a party in a turn of a stint belongs
+            to its n-th transcript there: each stint counts its turns from 1 and has a clock of its own.
+        stints: ids of the stints, in the order of their headers; one stint without an id when empty.
     """
-    texts: dict[tuple[int, str], deque[str]] = defaultdict(deque)
+    texts: dict[tuple[str, int, str], deque[str]] = defaultdict(deque)
     for payload in sorted(payloads, key=lambda payload: int(payload["at_us"])):
         details = payload["details"]
         if payload["payload_class"] == "text_raw" and details.get("final"):
-            texts[int(payload["turn"]), str(details["party"])].append(str(payload["content"]))
+            stint = str(details.get("stint", "")) if stints else ""
+            texts[stint, int(payload["turn"]), str(details["party"])].append(str(payload["content"]))
     joined = []
+    following = iter(stints)
+    stint = ""
     for record in records:
-        if record["kind"] == "transcript" and record["words"] and not record["text"]:
-            waiting = texts[int(record["turn"]), str(record["party"])]
+        if record["kind"] == "header":
+            stint = next(following, "")
+        elif record["kind"] == "transcript" and record["words"] and not record["text"]:
+            waiting = texts[stint, int(record["turn"]), str(record["party"])]
             if waiting:
                 record = record | {"text": waiting.popleft()}
         joined.append(record)
@@ -78,7 +84,8 @@ def records_for(
     decision = answer["decision"]
     if not decision["allowed"]:
         raise _denied(folder, decision["deny_reason"])
-    return join_words(answer["records"], answer["payloads"])
+    stints = [str(stint.header.get("stint", "")) for stint in open_recording(folder, content=False).stints]
+    return join_words(answer["records"], answer["payloads"], stints)
 
 
 def permit_sound(folder: Path, *, principal: str, role: str, purpose: str) -> None:

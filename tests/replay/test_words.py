@@ -7,10 +7,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from rspp.contracts.errors import EvidenceError
+from rspp.evidence.conversation import earlier_conversation
+from rspp.evidence.payloads import PayloadStore
+from rspp.evidence.reader import open_recording
 from rspp.evidence.words import permit_sound, records_for
+from rspp.evidence.writer import EvidenceWriter
+from tests.evidence.recordings import HEADER
 from tests.replay.test_audio import FULL, hold
 
 if TYPE_CHECKING:
@@ -103,3 +109,31 @@ def test_sound_is_heard_only_where_the_policy_shows_it(tmp_path: Path) -> None:
     permit_sound(recording.path, principal="ada", role="operator", purpose="debug")
     with pytest.raises(EvidenceError, match="role_not_authorized"):
         permit_sound(recording.path, principal="ada", role="guest", purpose="debug")
+
+
+def two_hosts(root: Path) -> Path:
+    """A call that another host took over, whose clock stands far behind that of the first."""
+    said = ((9_000_000, "my order please"), (8_000, "two of them"))
+    for epoch, (at_us, text) in enumerate(said, start=1):
+        transcript = {"kind": "transcript", "turn": 1, "party": "caller", "words": 3, "text": ""}
+        with EvidenceWriter(root, "acme", payloads=PayloadStore(root, "acme")) as writer:
+            recorder = writer.open("fake", epoch=epoch, resumed=epoch > 1, level="L2")
+            recorder.begin(HEADER | {"created_us": at_us - 1_000})
+            recorder.write(b"", [msgspec.json.encode(transcript | {"at_us": at_us})])
+            recorder.payload("text_raw", 1, at_us, text.encode(), action="allow", party="caller", final=True)
+            assert recorder.close()
+    (root / "acme" / "access.json").write_text(json.dumps({"tenant_id": "acme"} | OPEN), "utf-8")
+    return root / "acme" / "fake"
+
+
+def test_words_of_a_call_that_was_taken_over_stand_in_the_turns_of_their_own_host(tmp_path: Path) -> None:
+    folder = two_hosts(tmp_path)
+    assert texts(open_recording(folder)) == [("caller", "my order please"), ("caller", "two of them")]
+
+
+def test_who_takes_over_is_told_the_words_in_the_order_of_the_hosts(tmp_path: Path) -> None:
+    two_hosts(tmp_path)
+    (message,) = earlier_conversation(tmp_path, "acme", "fake", 3, environment={}).messages
+    assert message.text == "my order please two of them"
+    (message,) = earlier_conversation(tmp_path, "acme", "fake", 2, environment={}).messages
+    assert message.text == "my order please"
