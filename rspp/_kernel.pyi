@@ -4,7 +4,7 @@ Time is always an argument: ``now_us`` is microseconds of the host's boot-time c
 on the loopback transport). It must not go backwards; an earlier value is taken as the latest seen.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import GenericAlias
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 
@@ -109,6 +109,9 @@ class TurnPolicy:
     lets the latest text wait for its end, ``defer`` refuses. ``late_event`` tells what becomes of events
     of a turn or utterance that is over: ``drop``, ``diagnostics``, or ``remap``, by which an unanswered
     utterance's late words become a proposal of their own for ``late_grace_ms`` after its end.
+    ``needs_bundle`` lets turns open only under what ``SessionKernel.turn_start`` told;
+    ``snapshot_failure`` and ``plan_failure`` tell what becomes of a turn whose snapshots are not usable, and
+    of one whose bundle or plan cannot be made: ``defer`` waits, ``reject`` does not.
 
     Raises:
         ValueError: a value is out of range; the message names field, value and remedy.
@@ -137,6 +140,9 @@ class TurnPolicy:
         overlap: str = "preempt",
         late_event: str = "drop",
         late_grace_ms: int = 0,
+        needs_bundle: bool = False,
+        snapshot_failure: str = "defer",
+        plan_failure: str = "defer",
     ) -> TurnPolicy: ...
 
 @final
@@ -418,6 +424,49 @@ class SessionKernel:
 
         Raises:
             ValueError: a name is unknown.
+        """
+    def turn_start(
+        self,
+        now_us: int,
+        *,
+        version: int,
+        usable_until_us: int,
+        failure: str = "",
+        provenance: Mapping[str, str] | None,
+        adaptive_actions: Sequence[str],
+        admission: str,
+        admission_scope: str,
+        admission_reason: str,
+        authority_epoch: int,
+        authority_valid: bool,
+        authority_authorized: bool,
+        claim_us: int,
+    ) -> None:
+        """Take what the control plane says about the next turns; recorded as an input.
+
+        It binds the turns that open after it: the running one keeps its plan and its adaptive actions. A turn
+        that was deferred is looked for again at the next ``tick``, which is then due at once.
+
+        Args:
+            now_us: when it was told.
+            version: of the snapshots. A lower one than was taken before is refused with the marker
+                ``turn_start_bundle_refused``, and what was in force stays; a failure is always taken.
+            usable_until_us: latest time at which a turn opens under it.
+            failure: empty, or why there is no bundle: ``snapshot_invalid_or_missing`` (stale, missing,
+                incompatible, wrong signature) or ``turn_start_bundle_resolution_failed``.
+            provenance: exactly the six references of a plan's ``snapshot_provenance``, each of 1 to 256
+                bytes; may be empty with a failure. None says that they are as told before.
+            adaptive_actions: those that the policy allows; of them the plan allows the profile's.
+            admission: outcome of CP-05: ``admit``, ``reject`` or ``defer``.
+            admission_scope: what it covers: ``tenant`` or ``session``.
+            admission_reason: CP-05's own word, kept with the input; decisions carry the closed code.
+            authority_epoch: epoch that CP-07 names, 0 when it says nothing about it.
+            authority_valid: whether CP-07 takes the epoch for valid.
+            authority_authorized: whether CP-07 lets the session be served.
+            claim_us: how long a deferred turn waits.
+
+        Raises:
+            ValueError: a value is wrong; the message names field, value and remedy.
         """
     def leave_admission(self) -> None:
         """Give back every place and ask for none any more."""

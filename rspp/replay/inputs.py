@@ -130,6 +130,14 @@ def _admission(kernel: _kernel.SessionKernel, record: Record) -> Effects:
     return ()
 
 
+def _turn_start(kernel: _kernel.SessionKernel, record: Record) -> Effects:
+    said = ("version", "usable_until_us", "failure", "provenance", "adaptive_actions", "claim_us")
+    admission = ("admission", "admission_scope", "admission_reason")
+    authority = ("authority_epoch", "authority_valid", "authority_authorized")
+    kernel.turn_start(record["at_us"], **{name: record[name] for name in (*said, *admission, *authority)})
+    return ()
+
+
 ENVIRONMENT: dict[str, Callable[[_kernel.SessionKernel, Record], Effects]] = {
     "lease": _lease,
     "lease_lost": lambda kernel, record: kernel.lease_lost(record["at_us"], record["reason"]),
@@ -145,6 +153,7 @@ ENVIRONMENT: dict[str, Callable[[_kernel.SessionKernel, Record], Effects]] = {
     "migration": lambda kernel, record: kernel.migration(record["at_us"], record["step"], record["epoch"]),
     "ingress": _ingress,
     "admission": _admission,
+    "turn_start": _turn_start,
     "reattach": _reattach,
     "level_lowered": _level_lowered,
     "arrival": _arrival,

@@ -1,6 +1,7 @@
 //! `rspp._kernel`: the Python face of the kernel. Conversions only; every decision is the kernel's.
 
 mod admission;
+mod bundle;
 mod document;
 mod edge;
 mod effects;

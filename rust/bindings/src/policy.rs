@@ -22,7 +22,7 @@ impl TurnPolicy {
         probe_ms = 90, complete_wait_ms = 160, incomplete_wait_ms = 1500, max_utterance_ms = 30000,
         first_output_budget_ms = 5000, stall_budget_ms = 3000, failure_notice = true,
         greeting = false, takeover_notice = false, overlap = "preempt", late_event = "drop",
-        late_grace_ms = 0
+        late_grace_ms = 0, needs_bundle = false, snapshot_failure = "defer", plan_failure = "defer"
     ))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // fixed by the stub
     fn new(
@@ -46,6 +46,9 @@ impl TurnPolicy {
         overlap: &str,
         late_event: &str,
         late_grace_ms: i64,
+        needs_bundle: bool,
+        snapshot_failure: &str,
+        plan_failure: &str,
     ) -> PyResult<Self> {
         let inner = policy::TurnPolicy {
             speech_permille: count("speech_permille", speech_permille)?,
@@ -73,10 +76,17 @@ impl TurnPolicy {
                 policy::LateAction::NAMES,
             )?,
             late_grace_ms: count("late_grace_ms", late_grace_ms)?,
+            needs_bundle,
+            snapshot_failure: when_refused("snapshot_failure", snapshot_failure)?,
+            plan_failure: when_refused("plan_failure", plan_failure)?,
         };
         inner.validate().map_err(|error| PyValueError::new_err(error.to_string()))?;
         Ok(Self { inner })
     }
+}
+
+fn when_refused(field: &str, value: &str) -> PyResult<policy::WhenRefused> {
+    choice(field, value, policy::WhenRefused::parse(value), policy::WhenRefused::NAMES)
 }
 
 /// What every turn plan of the session shares; the kernel adds turn id, epoch, hash and seed.

@@ -89,15 +89,16 @@ impl Replay {
     /// Take one recorded block, the next after those fed before.
     fn feed(&mut self, block: &[u8]) -> PyResult<()> {
         let decoded = codec::decode(block).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let words = &decoded.words;
         self.inner
-            .feed(decoded.entries.iter().copied(), |label| decoded.words.text(label))
+            .feed(decoded.entries.iter().copied(), |label| words.text(label), |place| words.provenance(place))
             .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     /// Say that records are missing between what was fed and what will be.
     fn feed_gap(&mut self, at_us: u64, records: u64) -> PyResult<()> {
         let gap = codec::Entry::Gap(rspp_kernel::evidence::ring::Gap::noted(at_us, records));
-        self.inner.feed([gap], |_| "").map_err(|error| PyValueError::new_err(error.to_string()))
+        self.inner.feed([gap], |_| "", |_| None).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     /// Go on to the end of what was fed, which is the end of the recording.

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyTuple};
 use rspp_kernel::admission::{self, Place, Point};
 use rspp_kernel::behaviour::{Behaviour, Behaviours};
 use rspp_kernel::cancellation::CancelScope;
@@ -21,6 +21,7 @@ use rspp_kernel::session as kernel;
 use rspp_kernel::signal::Signal;
 
 use crate::admission::{Admission, Places};
+use crate::bundle;
 use crate::edge::{fields, EdgeBuffer};
 use crate::effects;
 use crate::lane::LaneRouter;
@@ -206,6 +207,48 @@ impl SessionKernel {
             now_us,
             Place { point, outcome, reason, snapshot, key, in_use, places, key_in_use, key_share, claim_us },
         );
+        Ok(())
+    }
+
+    /// Take what the control plane says about the next turns.
+    #[allow(clippy::too_many_arguments)] // fixed by the stub
+    #[pyo3(signature = (
+        now_us, *, version, usable_until_us, failure = "", provenance, adaptive_actions, admission,
+        admission_scope, admission_reason, authority_epoch, authority_valid, authority_authorized, claim_us
+    ))]
+    fn turn_start(
+        &mut self,
+        now_us: u64,
+        version: i64,
+        usable_until_us: i64,
+        failure: &str,
+        provenance: Option<&Bound<'_, PyMapping>>,
+        adaptive_actions: Vec<String>,
+        admission: &str,
+        admission_scope: &str,
+        admission_reason: &str,
+        authority_epoch: i64,
+        authority_valid: bool,
+        authority_authorized: bool,
+        claim_us: i64,
+    ) -> PyResult<()> {
+        let said = bundle::Said {
+            version,
+            usable_until_us,
+            failure,
+            adaptive_actions,
+            admission,
+            admission_scope,
+            admission_reason,
+            authority_epoch,
+            authority_valid,
+            authority_authorized,
+            claim_us,
+        };
+        let said = said.checked()?;
+        let failed = said.failure.is_some();
+        let provenance = provenance.map(|given| bundle::provenance(given, failed)).transpose()?.flatten();
+        self.inner.turn_start(now_us, said, provenance.as_ref());
         Ok(())
     }
 

@@ -83,7 +83,9 @@ fn record() -> (Vec<Entry>, SessionKernel) {
 
 fn run(entries: &[Entry], recorded: &SessionKernel) -> Replay {
     let mut replay = Replay::new(kernel());
-    replay.feed(entries.iter().copied(), |label| recorded.word(label)).expect("room");
+    replay
+        .feed(entries.iter().copied(), |label| recorded.word(label), |place| recorded.provenance(place))
+        .expect("room");
     replay.finish();
     replay
 }

@@ -10,6 +10,7 @@ pub mod admission;
 pub mod authority;
 pub mod behaviour;
 pub mod budget;
+pub mod bundle;
 pub mod cancellation;
 pub mod decision;
 pub mod determinism;

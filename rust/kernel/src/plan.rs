@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use crate::bundle::{Actions, Provenance};
 use crate::event;
 
 /// Why a plan or its template cannot be built.
@@ -94,6 +95,10 @@ const RESERVED: [&str; 7] = [
 #[derive(Clone, Debug)]
 pub struct PlanTemplate {
     pipeline_version: String,
+    /// Every member but those that differ from turn to turn, in canonical form.
+    members: BTreeMap<String, String>,
+    /// Adaptive actions that the profile allows, in its order.
+    profile_actions: Vec<String>,
     before_epoch: String,
     between: String,
     after_turn: String,
@@ -101,6 +106,9 @@ pub struct PlanTemplate {
     /// An epoch with the hash of everything in front of the turn's id.
     ready: Option<(u64, Sha256)>,
 }
+
+const ACTIONS: &str = "allowed_adaptive_actions";
+const PROVENANCE: &str = "snapshot_provenance";
 
 impl PlanTemplate {
     /// Renders the shared parts.
@@ -124,21 +132,54 @@ impl PlanTemplate {
                 message: format!("must not hold {reserved:?}, which the kernel writes itself"),
             });
         }
-        let own = [
-            ("authority_epoch", None),
-            ("execution_profile", Some(execution_profile)),
-            ("graph_definition_ref", Some(graph_definition_ref)),
-            ("pipeline_version", Some(pipeline_version)),
-            ("turn_id", None),
+        let names = [
+            ("pipeline_version", pipeline_version),
+            ("graph_definition_ref", graph_definition_ref),
+            ("execution_profile", execution_profile),
         ];
-        let mut members: BTreeMap<&str, Option<String>> =
-            policy.iter().map(|(key, value)| (key.as_str(), Some(value.get().to_owned()))).collect();
-        for (key, text) in own {
-            members.insert(key, text.map(|text| serde_json::Value::from(text).to_string()));
+        let mut members: BTreeMap<String, String> =
+            policy.iter().map(|(key, value)| (key.clone(), value.get().to_owned())).collect();
+        let actions = members.get(ACTIONS).and_then(|actions| serde_json::from_str(actions).ok());
+        for (key, text) in names {
+            members.insert(key.to_owned(), serde_json::Value::from(text).to_string());
         }
-        let mut parts = vec![String::from("{")];
+        let unusable = names
+            .into_iter()
+            .find(|(_, text)| text.is_empty())
+            .map(|(field, _)| PlanError { field, message: String::from("must not be empty") });
+        let mut template = Self {
+            pipeline_version: pipeline_version.to_owned(),
+            members,
+            profile_actions: actions.unwrap_or_default(),
+            before_epoch: String::new(),
+            between: String::new(),
+            after_turn: String::new(),
+            unusable,
+            ready: None,
+        };
+        template.render();
+        Ok(template)
+    }
+
+    /// Lets the plans of the next turns come from these snapshots, and allow of the profile's adaptive
+    /// actions only those in the set.
+    pub fn bind(&mut self, provenance: &Provenance, actions: Actions) {
+        let named: Vec<&str> = actions.names().collect();
+        let kept = self.profile_actions.iter().filter(|action| named.contains(&action.as_str()));
+        let kept: serde_json::Value = kept.cloned().collect();
+        self.members.insert(ACTIONS.to_owned(), kept.to_string());
+        self.members.insert(PROVENANCE.to_owned(), provenance.canonical());
+        self.render();
+    }
+
+    fn render(&mut self) {
+        let mut members: BTreeMap<&str, Option<&str>> =
+            self.members.iter().map(|(key, value)| (key.as_str(), Some(value.as_str()))).collect();
+        members.extend([("authority_epoch", None), ("turn_id", None)]);
+        let mut parts = [String::from("{"), String::new(), String::new()];
+        let mut place = 0;
         for (index, (key, value)) in members.iter().enumerate() {
-            let part = parts.last_mut().ok_or_else(|| unreachable_part("parts"))?;
+            let part = &mut parts[place];
             if index > 0 {
                 part.push(',');
             }
@@ -146,29 +187,14 @@ impl PlanTemplate {
             part.push(':');
             match value {
                 Some(value) => part.push_str(value),
-                None => parts.push(String::new()),
+                None => place += 1,
             }
         }
-        let mut after_turn = parts.pop().unwrap_or_default();
-        after_turn.push('}');
-        let between = parts.pop().unwrap_or_default();
-        let before_epoch = parts.pop().unwrap_or_default();
-        let unusable = [
-            ("pipeline_version", pipeline_version),
-            ("graph_definition_ref", graph_definition_ref),
-            ("execution_profile", execution_profile),
-        ]
-        .into_iter()
-        .find(|(_, text)| text.is_empty())
-        .map(|(field, _)| PlanError { field, message: String::from("must not be empty") });
-        Ok(Self {
-            pipeline_version: pipeline_version.to_owned(),
-            before_epoch,
-            between,
-            after_turn,
-            unusable,
-            ready: None,
-        })
+        parts[2].push('}');
+        [self.before_epoch, self.between, self.after_turn] = parts;
+        if let Some((epoch, _)) = self.ready {
+            self.prepare(epoch);
+        }
     }
 
     /// The concrete pipeline version.
@@ -227,13 +253,10 @@ impl PlanTemplate {
     }
 }
 
-fn unreachable_part(field: &'static str) -> PlanError {
-    PlanError { field, message: String::from("must not be empty") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invocation::policy::AdaptiveAction;
 
     fn template(policy: &str) -> PlanTemplate {
         PlanTemplate::new("shop@v1", "graph/voice", "simple", policy).expect("a valid template")
@@ -290,6 +313,36 @@ mod tests {
                     .flat_map(|byte| { format!("{byte:02x}").chars().collect::<Vec<_>>() })));
             }
         }
+    }
+
+    #[test]
+    fn ct_006_a_bundle_binds_the_plans_that_follow_and_takes_actions_away_only() {
+        let policy = concat!(
+            r#"{"allowed_adaptive_actions":["fallback","retry","degrade"],"#,
+            r#""snapshot_provenance":{"routing_view_snapshot":"routing-view/unmanaged"},"zeta":1}"#
+        );
+        let mut bound = template(policy);
+        bound.prepare(3);
+        let before = bound.materialize(3, 1).expect("a plan");
+        let provenance = Provenance::new(["a/1", "b/1", "c/1", "d/1", "e/1", "f/1"]).expect("references");
+        let actions =
+            Actions::of(&[AdaptiveAction::Retry, AdaptiveAction::ProviderSwitch, AdaptiveAction::Fallback]);
+        bound.bind(&provenance, actions);
+        let text = bound.canonical(3, "turn-3-1");
+        let plan: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(plan["allowed_adaptive_actions"], serde_json::json!(["fallback", "retry"]));
+        assert_eq!(plan["snapshot_provenance"]["version_resolution_snapshot"], "f/1");
+        assert_eq!(
+            (&plan["zeta"], &plan["turn_id"]),
+            (&serde_json::json!(1), &serde_json::json!("turn-3-1"))
+        );
+        let after = bound.materialize(3, 1).expect("a plan");
+        assert_ne!(after.hash, before.hash);
+        let turn_id = event::turn_id(3, 1);
+        assert_eq!(after.hash.0, <[u8; 32]>::from(Sha256::digest(bound.canonical(3, &turn_id))));
+        bound.bind(&provenance, Actions::ALL);
+        let text = bound.canonical(3, "turn-3-1");
+        assert!(text.contains(r#""allowed_adaptive_actions":["fallback","retry","degrade"]"#), "{text}");
     }
 
     #[test]

@@ -16,6 +16,13 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// What becomes of a turn that may not open now but may later.
+    pub enum WhenRefused {
+        Defer => "defer", Reject => "reject",
+    }
+}
+
 /// A threshold out of range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
@@ -37,7 +44,7 @@ impl std::error::Error for PolicyError {}
 
 /// Thresholds of turn taking; durations in milliseconds, probabilities from 0 to 1000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools)] // four independent switches of the pipeline file
+#[allow(clippy::struct_excessive_bools)] // independent switches of the pipeline file
 pub struct TurnPolicy {
     /// A window at or above this is speech.
     pub speech_permille: u64,
@@ -79,6 +86,12 @@ pub struct TurnPolicy {
     pub late_event: LateAction,
     /// How long after the end of an utterance its late words may still become a proposal.
     pub late_grace_ms: u64,
+    /// Whether a turn opens only under a bundle of the control plane.
+    pub needs_bundle: bool,
+    /// What becomes of a turn whose snapshots are stale, missing or incompatible.
+    pub snapshot_failure: WhenRefused,
+    /// What becomes of a turn whose bundle or plan cannot be made.
+    pub plan_failure: WhenRefused,
 }
 
 impl Default for TurnPolicy {
@@ -104,6 +117,9 @@ impl Default for TurnPolicy {
             overlap: Overlap::Preempt,
             late_event: LateAction::Drop,
             late_grace_ms: 0,
+            needs_bundle: false,
+            snapshot_failure: WhenRefused::Defer,
+            plan_failure: WhenRefused::Defer,
         }
     }
 }

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::bundle::{Provenance, Provenances};
+
 /// Where a reason arises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -171,6 +173,7 @@ pub const MAX_FOREIGN_BYTES: usize = 120;
 #[derive(Clone, Debug, Default)]
 pub struct Interner {
     words: Vec<Box<str>>,
+    provenances: Provenances,
 }
 
 impl Interner {
@@ -207,6 +210,23 @@ impl Interner {
     pub fn kept(&self, place: u64) -> Option<Label> {
         let place = u8::try_from(place).ok()?;
         (usize::from(place) < self.words.len()).then_some(Label::Foreign(place))
+    }
+
+    /// Keeps a provenance until [`MAX_LENT`](crate::bundle::MAX_LENT) more were lent; `number` counts them
+    /// from 0.
+    pub fn lend(&mut self, provenance: &Provenance, number: u64) -> u32 {
+        self.provenances.lend(provenance, number)
+    }
+
+    /// Keeps a provenance that was read back, each only once.
+    pub fn hold(&mut self, provenance: Provenance) -> u32 {
+        self.provenances.hold(provenance)
+    }
+
+    /// The provenance behind a number of a record.
+    #[must_use]
+    pub fn provenance(&self, place: u32) -> Option<&Provenance> {
+        self.provenances.at(place)
     }
 
     /// The word behind a handle; empty for [`Label::Empty`].

@@ -22,6 +22,19 @@ proptest! {
     }
 
     #[test]
+    fn ct_006_g_01_no_turn_opens_but_under_a_usable_bundle(call in call(), first in any::<bool>()) {
+        let mut model = Model::managed();
+        if first {
+            model.perform(0, Operation::Bundle { version: 1, usable_us: 2_000_000, kind: 7, source: 0 });
+        }
+        for (wait_us, operation) in call {
+            model.perform(wait_us, operation);
+            model.perform(0, Operation::Drain);
+        }
+        model.check_evidence();
+    }
+
+    #[test]
     fn without_a_plan_no_turn_ever_opens(call in call()) {
         let mut model = Model::new(true, true, false);
         for (wait_us, operation) in call {

@@ -41,7 +41,13 @@ impl Recording {
 
     fn replay(&self, kernel: SessionKernel) -> Replay {
         let mut replay = Replay::new(kernel);
-        replay.feed(self.entries.iter().copied(), |label| self.model.word(label)).expect("room");
+        replay
+            .feed(
+                self.entries.iter().copied(),
+                |label| self.model.word(label),
+                |place| self.model.provenance(place),
+            )
+            .expect("room");
         replay.finish();
         replay
     }
@@ -143,11 +149,11 @@ proptest! {
         let mut fed = recording.entries.iter().copied();
         for step in steps {
             let some = usize::try_from(step).expect("small");
-            replay.feed(fed.by_ref().take(some), |label| recording.model.word(label)).expect("room");
+            replay.feed(fed.by_ref().take(some), |label| recording.model.word(label), |place| recording.model.provenance(place)).expect("room");
             let waiting = replay.pending() as u64;
             prop_assert_eq!(replay.advance(step / 2), waiting.min(step / 2));
         }
-        replay.feed(fed, |label| recording.model.word(label)).expect("room");
+        replay.feed(fed, |label| recording.model.word(label), |place| recording.model.provenance(place)).expect("room");
         replay.finish();
         prop_assert_eq!(replay.found(), whole.found());
         prop_assert_eq!(replay.position(), whole.position());
@@ -361,7 +367,9 @@ fn or_03_a_recording_that_breaks_off_is_judged_as_far_as_it_goes() {
     for length in 0..recording.entries.len() {
         let mut replay = Replay::new(ordinary_kernel());
         let some = recording.entries[..length].iter().copied();
-        replay.feed(some, |label| recording.model.word(label)).expect("room");
+        replay
+            .feed(some, |label| recording.model.word(label), |place| recording.model.provenance(place))
+            .expect("room");
         assert_eq!(replay.advance(u64::MAX), length as u64);
         assert!(unchanged(&replay), "{:?}", replay.found());
         assert_eq!(replay.compared(), length as u64);
@@ -372,7 +380,13 @@ fn or_03_a_recording_that_breaks_off_is_judged_as_far_as_it_goes() {
 fn or_03_the_cursor_goes_to_a_record_a_time_and_a_turn() {
     let recording = ordinary();
     let mut replay = Replay::new(ordinary_kernel());
-    replay.feed(recording.entries.iter().copied(), |label| recording.model.word(label)).expect("room");
+    replay
+        .feed(
+            recording.entries.iter().copied(),
+            |label| recording.model.word(label),
+            |place| recording.model.provenance(place),
+        )
+        .expect("room");
     assert_eq!((replay.advance(1), replay.position(), replay.kernel().epoch()), (1, 1, 1));
     assert!(replay.advance_to_turn(2));
     assert_eq!(replay.kernel().turn(), 2);
@@ -435,7 +449,7 @@ fn or_03_words_from_outside_keep_their_meaning_in_another_numbering() {
     });
     let renumbered: Vec<_> = renumbered.collect();
     let others = |label| if let Label::Foreign(number) = label { Label::Foreign(63 - number) } else { label };
-    replay.feed(renumbered, |label| kernel.word(others(label))).expect("room");
+    replay.feed(renumbered, |label| kernel.word(others(label)), |_| None).expect("room");
     replay.finish();
     assert_eq!(replay.gap(), None);
     assert!(unchanged(&replay), "{:?}", replay.found());

@@ -56,7 +56,8 @@ impl Twin {
                 journal.take(&self.line)?;
             }
             let words = &decoded.words;
-            let fed = self.replay.feed(decoded.entries.iter().copied(), |label| words.text(label));
+            let (text, provenance) = (|label| words.text(label), |place| words.provenance(place));
+            let fed = self.replay.feed(decoded.entries.iter().copied(), text, provenance);
             fed.map_err(|error| error.to_string())?;
             self.replay.advance(u64::MAX);
         }

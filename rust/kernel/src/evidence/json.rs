@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::admission::Place;
+use crate::bundle::{Failure, Provenance, TurnStart};
 use crate::decision::{Decision, Outcome};
 use crate::edge::notice::What;
 use crate::event::{self, EventScope, Lane, PayloadClass};
@@ -295,6 +296,33 @@ fn render_place(place: Place<Label>, interner: &Interner, out: &mut String) {
     );
 }
 
+fn render_turn_start(said: TurnStart<Label>, interner: &Interner, out: &mut String) {
+    let actions: Vec<String> = said.actions.names().map(quote).collect();
+    let provenance = said.provenance.and_then(|place| interner.provenance(place));
+    put(
+        out,
+        format_args!(
+            concat!(
+                r#","version":{},"usable_until_us":{},"failure":"{}","provenance":{},"#,
+                r#""adaptive_actions":[{}],"admission":"{}","admission_scope":"{}","admission_reason":{},"#,
+                r#""authority_epoch":{},"authority_valid":{},"authority_authorized":{},"claim_us":{}"#
+            ),
+            said.version,
+            said.usable_until_us,
+            said.failure.map_or("", Failure::name),
+            provenance.map_or_else(|| String::from("null"), Provenance::canonical),
+            actions.join(","),
+            said.admission.name(),
+            said.admission_scope.name(),
+            quote(interner.text(said.admission_reason)),
+            said.authority_epoch,
+            said.authority_valid,
+            said.authority_authorized,
+            said.claim_us
+        ),
+    );
+}
+
 fn turn_id(out: &mut String, record: &Record) {
     if record.turn != 0 {
         out.push_str(r#","turn_id":""#);
@@ -389,6 +417,7 @@ fn call(made: Call, turn: u32, interner: &Interner, out: &mut String) {
             put(out, format_args!(r#","turns":{turns},"messages":{messages}"#));
         }
         Call::LevelLowered { reason } => put(out, format_args!(r#","reason":"{}""#, reason.code())),
+        Call::TurnStart(said) => render_turn_start(said, interner, out),
         Call::DeadlinePassed => {}
     }
 }

@@ -1,6 +1,7 @@
 //! The evidence record: small and copyable, so that appending never allocates.
 
 use crate::admission::Place;
+use crate::bundle::TurnStart;
 use crate::cancellation::CancelScope;
 use crate::decision::Decision;
 use crate::edge::notice::What;
@@ -35,6 +36,7 @@ named_enum! {
         ViewBehind => "routing_view_behind", ViewRefreshed => "routing_view_refreshed",
         ViewSupersedes => "routing_view_supersedes", StateReattached => "state_reattached",
         MigrationRefused => "migration_step_refused",
+        BundleRefused => "turn_start_bundle_refused",
     }
 }
 
@@ -114,6 +116,15 @@ pub enum Body {
     Edge(EdgeRecord),
 }
 
+impl Body {
+    /// Whether it refers to a provenance that is only lent to it.
+    #[inline]
+    #[must_use]
+    pub const fn borrows(&self) -> bool {
+        matches!(self, Self::Call(Call::TurnStart(TurnStart { provenance: Some(_), .. })))
+    }
+}
+
 /// A call that changes the kernel without being a `step`.
 ///
 /// With the inputs, the frames, the reported provider outcomes and what the edges decided these are all
@@ -171,6 +182,8 @@ pub enum Call {
         /// Why.
         reason: Reason,
     },
+    /// What the control plane says about the next turns.
+    TurnStart(TurnStart<Label>),
 }
 
 impl Call {
@@ -187,6 +200,7 @@ impl Call {
             Self::Arrival { .. } => "arrival",
             Self::Reattach { .. } => "reattach",
             Self::LevelLowered { .. } => "level_lowered",
+            Self::TurnStart(_) => "turn_start",
         }
     }
 }

@@ -48,6 +48,7 @@ pub struct StageA {
     lost: u64,
     lost_known: u64,
     gap: Option<Gap>,
+    borrowing: usize,
 }
 
 impl StageA {
@@ -62,6 +63,7 @@ impl StageA {
             lost: 0,
             lost_known: 0,
             gap: None,
+            borrowing: 0,
         }
     }
 
@@ -87,6 +89,7 @@ impl StageA {
     #[inline]
     pub fn append(&mut self, record: Record, class: Class) -> Appended {
         if self.takes(class) {
+            self.borrowing += usize::from(record.body.borrows());
             self.records.push_back(record);
             return Appended::Stored;
         }
@@ -94,11 +97,22 @@ impl StageA {
             self.shed += 1;
             Appended::Shed
         } else {
-            self.lost += 1;
-            let gap = Gap { at_us: record.at_us, records: 0, before: self.records.len() };
-            self.gap.get_or_insert(gap).records += 1;
+            self.lose(record.at_us);
             Appended::Lost
         }
+    }
+
+    /// Takes note of a record for which there was no room, here or for the words that it needs.
+    pub fn lose(&mut self, at_us: u64) {
+        self.lost += 1;
+        let gap = Gap { at_us, records: 0, before: self.records.len() };
+        self.gap.get_or_insert(gap).records += 1;
+    }
+
+    /// Stored records that refer to words which are only lent to them.
+    #[must_use]
+    pub const fn borrowing(&self) -> usize {
+        self.borrowing
     }
 
     /// Takes the note of lost records out, when all that was stored before them is out.
@@ -113,7 +127,9 @@ impl StageA {
         if let Some(gap) = &mut self.gap {
             gap.before = gap.before.saturating_sub(1);
         }
-        self.records.pop_front()
+        let record = self.records.pop_front()?;
+        self.borrowing -= usize::from(record.body.borrows());
+        Some(record)
     }
 
     /// Detail records shed so far.

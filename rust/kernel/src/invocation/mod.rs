@@ -21,6 +21,7 @@ pub mod outcome;
 pub mod policy;
 
 use crate::budget::{Budget, BudgetDecision};
+use crate::bundle::Actions;
 use crate::cancellation::CancelToken;
 use crate::input::{Modality, ProviderOutcome};
 use crate::names::named_enum;
@@ -157,6 +158,8 @@ impl Invocation {
 #[derive(Clone, Debug, Default)]
 pub struct Invocations {
     policy: InvocationPolicy,
+    /// The same before the control plane took anything away.
+    profile: InvocationPolicy,
     candidates: [Vec<Candidate>; 3],
     /// What serves a turn that was degraded.
     lesser: [Option<Candidate>; 3],
@@ -184,7 +187,12 @@ impl Invocations {
 
     /// Sets what is allowed; call it before the candidates are given.
     pub fn set_policy(&mut self, policy: InvocationPolicy) {
-        self.policy = policy;
+        (self.policy, self.profile) = (policy, policy);
+    }
+
+    /// Keeps of what the profile allows only what is in the set.
+    pub fn allow(&mut self, actions: Actions) {
+        self.policy = self.profile.within(actions);
     }
 
     /// Name of a candidate.

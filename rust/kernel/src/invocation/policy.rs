@@ -1,6 +1,7 @@
 //! What a failed attempt may be followed by, within the adaptive actions that the plan allows.
 
 use crate::budget::BudgetPolicy;
+use crate::bundle::Actions;
 use crate::input::ProviderOutcome;
 use crate::invocation::outcome::Ending;
 use crate::names::named_enum;
@@ -75,6 +76,18 @@ impl InvocationPolicy {
             provider_switch: actions.contains(&AdaptiveAction::ProviderSwitch),
             fallback: actions.contains(&AdaptiveAction::Fallback),
             degrade: actions.contains(&AdaptiveAction::Degrade),
+            ..self
+        }
+    }
+
+    /// Keeps of what is allowed only what is in the set.
+    #[must_use]
+    pub const fn within(self, actions: Actions) -> Self {
+        Self {
+            retry: self.retry && actions.has(AdaptiveAction::Retry),
+            provider_switch: self.provider_switch && actions.has(AdaptiveAction::ProviderSwitch),
+            fallback: self.fallback && actions.has(AdaptiveAction::Fallback),
+            degrade: self.degrade && actions.has(AdaptiveAction::Degrade),
             ..self
         }
     }

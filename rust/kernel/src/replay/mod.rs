@@ -14,6 +14,7 @@ mod words;
 
 use std::collections::VecDeque;
 
+use crate::bundle::Provenance;
 use crate::evidence::codec::Entry;
 use crate::evidence::json::Context;
 use crate::evidence::record::{Body, Record};
@@ -24,7 +25,7 @@ use crate::session::SessionKernel;
 use compare::{Group, Judge, Place};
 use divergence::{Class, Found};
 use perform::{give, given};
-use words::relabel;
+use words::{relabel, told};
 
 /// Most records that wait to be replayed.
 pub const MAX_PENDING: usize = 1 << 20;
@@ -89,7 +90,8 @@ impl Replay {
         }
     }
 
-    /// Takes more of the recording; `text` gives the words of its labels.
+    /// Takes more of the recording; `text` gives the words of its labels, `provenance` what its numbers
+    /// of provenances mean.
     ///
     /// # Errors
     /// Too many records wait already.
@@ -97,6 +99,7 @@ impl Replay {
         &mut self,
         entries: impl IntoIterator<Item = Entry>,
         text: impl Fn(Label) -> &'a str,
+        provenance: impl Fn(u32) -> Option<&'a Provenance>,
     ) -> Result<(), TooMuch> {
         for entry in entries {
             if self.pending.len() >= MAX_PENDING {
@@ -104,7 +107,9 @@ impl Replay {
             }
             let entry = match entry {
                 Entry::Record(mut record) => {
-                    record.body = relabel(record.body, |label| self.words.label(text(label)));
+                    let held = told(&record.body).and_then(&provenance).cloned();
+                    let held = held.map(|provenance| self.words.hold(provenance));
+                    record.body = relabel(record.body, |label| self.words.label(text(label)), held);
                     Entry::Record(record)
                 }
                 Entry::Gap(_) => entry,
@@ -207,7 +212,9 @@ impl Replay {
     fn collect(&mut self) {
         while let Some(Entry::Record(mut record)) = self.kernel.take_entry() {
             let (kernel, words) = (&self.kernel, &mut self.words);
-            record.body = relabel(record.body, |label| words.label(kernel.word(label)));
+            let held = told(&record.body).and_then(|place| kernel.provenance(place)).cloned();
+            let held = held.map(|provenance| words.hold(provenance));
+            record.body = relabel(record.body, |label| words.label(kernel.word(label)), held);
             self.replayed.push(record);
         }
     }

@@ -48,6 +48,10 @@ pub(super) fn give(kernel: &mut SessionKernel, record: &Record, words: &Interner
             }
             Call::DeadlinePassed => kernel.deadline_passed(at_us),
             Call::LevelLowered { reason } => kernel.level_lowered(at_us, reason),
+            Call::TurnStart(said) => {
+                let provenance = said.provenance.and_then(|place| words.provenance(place));
+                kernel.turn_start(at_us, said.map(|label| words.text(label)), provenance);
+            }
             Call::Arrival { event, bytes, carrier, .. } => {
                 kernel.arrive(at_us, event, bytes, carrier);
             }

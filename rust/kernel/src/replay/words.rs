@@ -1,10 +1,19 @@
 //! The words of a recording and of its replay, brought into one numbering; and records in a few words.
 
+use crate::bundle::TurnStart;
 use crate::evidence::record::{Body, Call, Record};
 use crate::reason::Label;
 
-/// The same body with other numbers for words from outside.
-pub(super) fn relabel(body: Body, mut number: impl FnMut(Label) -> Label) -> Body {
+/// The number of the provenance that a record refers to.
+pub(super) const fn told(body: &Body) -> Option<u32> {
+    match body {
+        Body::Call(Call::TurnStart(said)) => said.provenance,
+        _ => None,
+    }
+}
+
+/// The same body with other numbers for words from outside and for its provenance.
+pub(super) fn relabel(body: Body, mut number: impl FnMut(Label) -> Label, provenance: Option<u32>) -> Body {
     let mut of = |label: Label| if matches!(label, Label::Foreign(_)) { number(label) } else { label };
     match body {
         Body::Signal { signal, emitter, scope, reason, reach, invocation } => {
@@ -22,6 +31,9 @@ pub(super) fn relabel(body: Body, mut number: impl FnMut(Label) -> Label) -> Bod
             Body::Edge(edge)
         }
         Body::Call(Call::Admission(place)) => Body::Call(Call::Admission(place.map(of))),
+        Body::Call(Call::TurnStart(said)) => {
+            Body::Call(Call::TurnStart(TurnStart { provenance, ..said.map(of) }))
+        }
         Body::Decision(_)
         | Body::Transition(_)
         | Body::Marker { .. }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::cancellation::CancelToken;
-use crate::decision::{Decision, Outcome, Phase, Scope};
+use crate::decision::{Decider, Decision, Outcome, Scope};
 use crate::effect::{AgentState, Effect, Intent, TurnOutcome};
 use crate::evidence::record::{Body, Class, Marker};
 use crate::fence::Hold;
@@ -11,7 +11,8 @@ use crate::input::CancelSignal;
 use crate::policy::{LateAction, Overlap};
 use crate::prelude::Activity;
 use crate::reason::{Label, Reason};
-use crate::session::{Drained, OpenTurn, SessionKernel, ENDED_TURNS, OPENING_ROOM};
+use crate::session::starting::Refusal;
+use crate::session::{OpenTurn, SessionKernel, ENDED_TURNS};
 use crate::signal::{Emitter, Signal};
 use crate::turn::{Machine, Trigger};
 
@@ -68,14 +69,14 @@ impl SessionKernel {
 
     fn defer(&mut self, intent: Intent, reference: u32) {
         let (machine, number) = self.candidate();
-        let reason = Reason::AdmissionCapacityDefer;
-        self.refuse(machine, number, intent, reference, Outcome::Defer, reason);
+        let refusal = Refusal::local(Outcome::Defer, Reason::AdmissionCapacityDefer);
+        self.refuse(machine, number, intent, reference, refusal);
     }
 
-    pub(super) fn reject_for_want_of_place(&mut self, intent: Intent, reference: u32) {
+    /// Rejects what has waited for too long.
+    pub(super) fn give_up(&mut self, intent: Intent, reference: u32, reason: Reason) {
         let (machine, number) = self.candidate();
-        let reason = Reason::AdmissionCapacityReject;
-        self.refuse(machine, number, intent, reference, Outcome::Reject, reason);
+        self.refuse(machine, number, intent, reference, Refusal::local(Outcome::Reject, reason));
         self.owe_notice(intent);
     }
 
@@ -85,33 +86,19 @@ impl SessionKernel {
             self.interrupt(Signal::BargeIn);
         }
         let (mut machine, number) = self.candidate();
-        let refusal = if self.drained == Some(Drained::Call) {
-            Some((Outcome::Reject, Reason::TransportDisconnectOrStall))
-        } else if self.evidence.free() < OPENING_ROOM {
-            Some((Outcome::Reject, Reason::RecordingEvidenceUnavailable))
-        } else if let Some(refused) = self.start_refused() {
-            Some(refused)
-        } else if self.authority.superseded() {
-            Some((Outcome::StaleEpochReject, Reason::AuthorityEpochMismatch))
-        } else if !self.authority.holds() {
-            Some((Outcome::DeauthorizedDrain, Reason::AuthorityRevokedBeforeOpen))
-        } else {
-            None
-        };
-        if let Some((outcome, reason)) = refusal {
-            self.refuse(machine, number, intent, reference, outcome, reason);
-            match reason {
-                Reason::AdmissionCapacityDefer => self.keep_deferred(intent, reference),
-                Reason::AdmissionCapacityReject => self.owe_notice(intent),
-                _ => {}
+        if let Some(refusal) = self.refusal() {
+            self.refuse(machine, number, intent, reference, refusal);
+            if refusal.waits() {
+                self.keep_deferred(intent, reference, refusal);
+            } else if self.owes_notice(refusal) {
+                self.owe_notice(intent);
             }
             return;
         }
         let epoch = self.authority.epoch();
         let Ok(plan) = self.plan.materialize(epoch, number) else {
             self.marker(Class::Baseline, number, Marker::PlanFailed, 0);
-            let reason = Reason::PlanMaterializationFailed;
-            self.refuse(machine, number, intent, reference, Outcome::Reject, reason);
+            self.refuse(machine, number, intent, reference, self.plan_refusal());
             return;
         };
         let admitted = Reason::AdmissionCapacityAllow;
@@ -142,23 +129,24 @@ impl SessionKernel {
         number: u32,
         intent: Intent,
         reference: u32,
-        outcome: Outcome,
-        reason: Reason,
+        refusal: Refusal,
     ) {
-        let (emitter, trigger) = match outcome {
-            Outcome::DeauthorizedDrain => (Emitter::Rk24, Trigger::DeauthorizedDrain),
-            Outcome::StaleEpochReject => (Emitter::Rk24, Trigger::StaleEpochReject),
-            Outcome::Defer => (Emitter::Rk25, Trigger::Defer),
-            Outcome::Admit | Outcome::Reject | Outcome::Shed => (Emitter::Rk25, Trigger::Reject),
+        let Refusal { outcome, reason, decider, scope } = refusal;
+        let trigger = match outcome {
+            Outcome::DeauthorizedDrain => Trigger::DeauthorizedDrain,
+            Outcome::StaleEpochReject => Trigger::StaleEpochReject,
+            Outcome::Defer => Trigger::Defer,
+            Outcome::Admit | Outcome::Reject | Outcome::Shed => Trigger::Reject,
         };
-        let signal = outcome.signal();
-        let decision = if emitter == Emitter::Rk24 {
-            Decision::authority(outcome, Phase::PreTurn, Scope::Turn, reason)
-        } else {
-            Decision::admission(outcome, reason)
+        let emitter = match decider {
+            Decider::Rk24 => Emitter::Rk24,
+            Decider::Rk25 => Emitter::Rk25,
+            Decider::Cp05 => Emitter::Cp05,
         };
-        self.decide(Class::Baseline, number, decision);
-        self.signal_candidate(number, signal, emitter, reason);
+        // What covers more than the turn does not name it.
+        let named = if scope == Scope::Turn { number } else { 0 };
+        self.decide(Class::Baseline, named, refusal.decision());
+        self.signal_candidate(number, outcome.signal(), emitter, reason);
         self.fire(&mut machine, number, trigger, Class::Baseline);
         self.effects.push(Effect::RefuseIntent {
             intent,
@@ -221,6 +209,7 @@ impl SessionKernel {
         self.fire(&mut machine, number, Trigger::Close, Class::Terminal);
         self.signal_turn(Class::Terminal, number, Signal::Close, Emitter::Rk03, Label::Empty);
         self.closed = (number, self.now_us);
+        self.invocations.allow(self.allowed);
         Some(number)
     }
 

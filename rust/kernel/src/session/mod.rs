@@ -3,7 +3,7 @@
 //! `arbiter` opens and ends turns, `holding` watches authority, `listening` follows the caller,
 //! `arriving` is the gate of what comes in,
 //! `delivery` takes what the transport reports, `invoking` calls providers and cancels, `placing` keeps to
-//! the runtime's quotas, `recording` writes evidence. This file holds the state, the order within a step, and the gate.
+//! the runtime's quotas, `starting` to the control plane's bundle, `recording` writes evidence. This file holds the state, the order within a step, and the gate.
 
 mod arbiter;
 pub mod arriving;
@@ -14,12 +14,14 @@ mod invoking;
 mod listening;
 mod placing;
 mod recording;
+mod starting;
 
 use std::collections::VecDeque;
 
 use crate::admission::Place;
 use crate::authority::Authority;
 use crate::behaviour::Behaviours;
+use crate::bundle::{Actions, Provenance};
 use crate::decision::Scope;
 use crate::effect::{AgentState, Effect, Intent};
 use crate::event::SequenceAllocator;
@@ -107,6 +109,14 @@ pub struct SessionKernel {
     turn_start: Option<Place<Label>>,
     node_dispatch: Option<Place<Label>>,
     deferred: Option<placing::Deferred>,
+    /// What the control plane says, and the highest version of it that was taken.
+    bundle: Option<starting::InForce>,
+    bundle_version: u64,
+    /// The latest provenance that was told, and how many differed from the one before.
+    provenance: Option<Provenance>,
+    provenances: u64,
+    /// Adaptive actions of the next turn.
+    allowed: Actions,
     /// Events from outside: how many asked to come in, and the latest that did.
     arrivals: u32,
     arrived: VecDeque<u64>,
@@ -168,6 +178,11 @@ impl SessionKernel {
             turn_start: None,
             node_dispatch: None,
             deferred: None,
+            bundle: None,
+            bundle_version: 0,
+            provenance: None,
+            provenances: 0,
+            allowed: Actions::ALL,
             arrivals: 0,
             arrived: VecDeque::with_capacity(arriving::REMEMBERED),
             closed: (0, 0),

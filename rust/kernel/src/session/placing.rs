@@ -12,6 +12,7 @@ use crate::event::EventScope;
 use crate::evidence::record::{Call, Class};
 use crate::prelude::Activity;
 use crate::reason::{Label, Reason};
+use crate::session::starting::Refusal;
 use crate::session::SessionKernel;
 use crate::signal::{Emitter, Signal};
 
@@ -27,6 +28,8 @@ pub(super) struct Deferred {
     look_us: u64,
     /// When it is given up, microseconds; none for a notice that is owed.
     until_us: Option<u64>,
+    /// Whether it is a place of the runtime that it waits for.
+    for_place: bool,
 }
 
 impl SessionKernel {
@@ -45,7 +48,7 @@ impl SessionKernel {
     /// Whether an intent of the caller waits for a place.
     #[must_use]
     pub fn waits_for_place(&self) -> bool {
-        self.deferred.is_some_and(|deferred| deferred.until_us.is_some())
+        self.deferred.is_some_and(|deferred| deferred.for_place)
     }
 
     /// Provider invocations that have not ended.
@@ -60,14 +63,22 @@ impl SessionKernel {
         (place.outcome != Outcome::Admit).then_some((place.outcome, place.reason))
     }
 
-    /// An intent found no place: it waits for one as long as its claim holds.
-    pub(super) fn keep_deferred(&mut self, intent: Intent, reference: u32) {
-        let claim_us = self.turn_start.map_or(0, |place| place.claim_us);
-        let until_us = Some(self.now_us + claim_us);
-        self.deferred = Some(Deferred { intent, reference, look_us: self.now_us + LOOK_US, until_us });
+    /// An intent was deferred: it waits as long as its claim holds.
+    pub(super) fn keep_deferred(&mut self, intent: Intent, reference: u32, refusal: Refusal) {
+        let until_us = Some(self.now_us.saturating_add(self.claim_us(refusal)));
+        let for_place = refusal.reason == Reason::AdmissionCapacityDefer;
+        let look_us = self.now_us + LOOK_US;
+        self.deferred = Some(Deferred { intent, reference, look_us, until_us, for_place });
     }
 
-    /// An intent was rejected for want of a place: the caller is told as soon as there is one.
+    /// What it waits for may have come.
+    pub(super) fn look_now(&mut self) {
+        if let Some(deferred) = &mut self.deferred {
+            deferred.look_us = self.now_us;
+        }
+    }
+
+    /// An intent was rejected for want of a place or a bundle: the caller is told as soon as there is one.
     pub(super) fn owe_notice(&mut self, intent: Intent) {
         let told = matches!(intent, Intent::Utterance | Intent::Text);
         self.deferred = (told && self.policy.failure_notice).then_some(Deferred {
@@ -75,6 +86,7 @@ impl SessionKernel {
             reference: 0,
             look_us: self.now_us + LOOK_US,
             until_us: None,
+            for_place: false,
         });
     }
 
@@ -92,14 +104,16 @@ impl SessionKernel {
         } else if self.prelude.activity() == Activity::Speech {
             // What the caller is saying takes the place of what waits.
             self.look_later();
-        } else if self.start_refused().is_none() {
+        } else if let Some(gives_up) = self.keeps_waiting() {
+            if until_us.is_some_and(|until_us| until_us <= self.now_us) {
+                self.deferred = None;
+                self.give_up(intent, reference, gives_up);
+            } else {
+                self.look_later();
+            }
+        } else {
             self.deferred = None;
             self.propose(intent, reference);
-        } else if until_us.is_some_and(|until_us| until_us <= self.now_us) {
-            self.deferred = None;
-            self.reject_for_want_of_place(intent, reference);
-        } else {
-            self.look_later();
         }
     }
 

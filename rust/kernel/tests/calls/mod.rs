@@ -38,6 +38,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         }),
         2 => Just(Operation::HandOn),
         1 => (0usize..3, 0u32..4).prop_map(|(what, turn)| Operation::Edge { what, turn }),
+        2 => (0u64..4, 0u64..3_000_000, 0usize..12, 0usize..4).prop_map(
+            |(version, usable_us, kind, source)| Operation::Bundle { version, usable_us, kind, source }
+        ),
         1 => Just(Operation::Drain),
     ]
 }

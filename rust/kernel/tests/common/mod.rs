@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rspp_kernel::authority::Ingress;
+use rspp_kernel::bundle::{Actions, Failure, Provenance, TurnStart};
 use rspp_kernel::cancellation::CancelScope;
+use rspp_kernel::decision::{Outcome, Scope};
 use rspp_kernel::edge::notice::{Notice, What};
 use rspp_kernel::effect::{Effect, TurnOutcome};
 use rspp_kernel::event::{EventScope, Lane};
@@ -16,7 +18,7 @@ use rspp_kernel::input::{
     CancelSignal, ConnectionState, Event, Input, Modality, PlaybackEvent, ProviderOutcome, Transcript,
 };
 use rspp_kernel::invocation::outcome::Ending;
-use rspp_kernel::invocation::policy::InvocationPolicy;
+use rspp_kernel::invocation::policy::{AdaptiveAction, InvocationPolicy};
 use rspp_kernel::invocation::MAX_LIVE;
 use rspp_kernel::migration::Step;
 use rspp_kernel::plan::PlanTemplate;
@@ -36,30 +38,98 @@ const WALL_MS: u64 = 1_700_000_000_000;
 pub(crate) enum Operation {
     Window(u16),
     Frame,
-    Transcript { words: u32, backchannel: bool, complete: bool, probe: bool },
+    Transcript {
+        words: u32,
+        backchannel: bool,
+        complete: bool,
+        probe: bool,
+    },
     Tick,
     TickWhenDue,
     Renew,
-    Lease { epoch: u64, length_us: u64 },
+    Lease {
+        epoch: u64,
+        length_us: u64,
+    },
     Start(bool),
     Text(u32),
     Cancel(bool),
     Finish,
     Fail,
     LateFinish(u32),
-    Playback { event: usize, turn: u32 },
+    Playback {
+        event: usize,
+        turn: u32,
+    },
     Connection(usize),
-    StrayFrame { turn: u32, epoch: u64, sequence: u64 },
+    StrayFrame {
+        turn: u32,
+        epoch: u64,
+        sequence: u64,
+    },
     Provider,
     RoutingView(u64),
     Ingress(i64),
-    CancelWithin { scope: usize, target: u32 },
-    Migration { step: usize, epoch: u64 },
+    CancelWithin {
+        scope: usize,
+        target: u32,
+    },
+    Migration {
+        step: usize,
+        epoch: u64,
+    },
     Invoke(usize),
-    Attempt { class: usize, retryable: bool, idle_us: u64 },
+    Attempt {
+        class: usize,
+        retryable: bool,
+        idle_us: u64,
+    },
     HandOn,
-    Edge { what: usize, turn: u32 },
+    Edge {
+        what: usize,
+        turn: u32,
+    },
+    /// What the control plane says: `kind` counts through its answers, `usable_us` from now.
+    Bundle {
+        version: u64,
+        usable_us: u64,
+        kind: usize,
+        source: usize,
+    },
     Drain,
+}
+
+/// The bundle in force, as the evidence tells it.
+#[derive(Default)]
+struct Bundle {
+    said: Value,
+    version: u64,
+}
+
+impl Bundle {
+    fn take(&mut self, record: &Value) {
+        let (version, failed) = (record["version"].as_u64().expect("a version"), record["failure"] != "");
+        if failed || version >= self.version {
+            self.version = if failed { self.version } else { version };
+            self.said = record.clone();
+        }
+    }
+
+    /// The rule of G-01: a turn opens only under what was really received and is within its limit.
+    fn check(&self, opened: &Value, needed: bool) {
+        let said = &self.said;
+        if said.is_null() {
+            assert!(!needed, "CT-006: a turn opened without a bundle");
+            return;
+        }
+        let (at_us, until_us) = (opened["at_us"].as_u64(), said["usable_until_us"].as_u64());
+        assert!(said["failure"] == "" && at_us <= until_us, "G-01: {opened} under {said}");
+        assert!(said["admission"] == "admit", "CP-05: {opened} under {said}");
+        let lets = said["authority_valid"] == true && said["authority_authorized"] == true;
+        let own = &opened["event"]["authority_epoch"];
+        let epoch = said["authority_epoch"] == 0 || said["authority_epoch"] == *own;
+        assert!(lets && epoch, "CP-07: {opened} under {said}");
+    }
 }
 
 #[derive(Default)]
@@ -87,6 +157,7 @@ pub(crate) struct Model {
     seen: Seen,
     transcript: Vec<String>,
     evidence: Vec<String>,
+    needs_bundle: bool,
 }
 
 /// A block as the JSON lines that the kernel would have given.
@@ -151,7 +222,19 @@ impl Model {
             seen: Seen::default(),
             transcript: Vec::new(),
             evidence: Vec::new(),
+            needs_bundle: false,
         }
+    }
+
+    /// A call whose turns open only under a bundle.
+    pub(crate) fn managed() -> Self {
+        let policy = TurnPolicy { needs_bundle: true, greeting: true, ..TurnPolicy::default() };
+        Self { needs_bundle: true, ..Self::of(kernel_with(policy, "graph/voice")) }
+    }
+
+    /// The provenance behind a number of the entries taken.
+    pub(crate) fn provenance(&self, place: u32) -> Option<&Provenance> {
+        self.kernel.provenance(place)
     }
 
     /// Takes everything out of Stage A as it is, the words numbered by the kernel.
@@ -286,6 +369,9 @@ impl Model {
                 }
             }
             Operation::Edge { what, turn } => self.edge(what, turn),
+            Operation::Bundle { version, usable_us, kind, source } => {
+                self.bundle(version, usable_us, kind, source);
+            }
             Operation::Drain => self.drain(40),
         }
         assert_eq!(self.kernel.turn(), self.open_as_told(), "effects tell which turn is open");
@@ -307,6 +393,39 @@ impl Model {
         let what = [What::FlowXoff, lost, What::Discontinuity(7)][what];
         let notice = Notice { at_us: self.now_us, turn, what };
         self.kernel.edge_decided(self.now_us, "llm>tts", Lane::Data, "speech", &notice);
+    }
+
+    fn bundle(&mut self, version: u64, usable_us: u64, kind: usize, source: usize) {
+        let own: [String; 6] = std::array::from_fn(|index| format!("snapshot-{index}/v{source}"));
+        let provenance = Provenance::new(own.each_ref().map(String::as_str)).expect("references");
+        let mut said = TurnStart {
+            version,
+            usable_until_us: self.now_us + usable_us,
+            authority_epoch: 0,
+            claim_us: 700_000,
+            provenance: None,
+            admission_reason: "",
+            failure: None,
+            admission: Outcome::Admit,
+            admission_scope: Scope::Session,
+            authority_valid: true,
+            authority_authorized: true,
+            actions: Actions::of(&AdaptiveAction::ALL[source..]),
+        };
+        match kind {
+            0 => said.failure = Some(Failure::SnapshotInvalid),
+            1 => said.failure = Some(Failure::ResolutionFailed),
+            2 => said.admission = Outcome::Reject,
+            3 => (said.admission, said.admission_scope) = (Outcome::Defer, Scope::Tenant),
+            4 => said.authority_valid = false,
+            5 => said.authority_authorized = false,
+            6 => said.authority_epoch = 2,
+            _ => said.admission_reason = "as planned",
+        }
+        let before = self.kernel.turn_state();
+        self.kernel.turn_start(self.now_us, said, (kind > 1).then_some(&provenance));
+        let untouched = self.kernel.drained() || self.kernel.turn_state() == before;
+        assert!(untouched, "a bundle only binds the turns after it");
     }
 
     fn finish_attempt(&mut self, class: usize, retryable: bool, idle_us: u64) {
@@ -447,6 +566,7 @@ impl Model {
         self.drain(usize::MAX);
         let mut terminals: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let (mut last_sequence, mut admitted) = (None, BTreeSet::new());
+        let mut bundle = Bundle::default();
         for line in &self.evidence {
             let record: Value = serde_json::from_str(line).expect("JSON");
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -460,6 +580,9 @@ impl Model {
                 if decision["outcome_kind"] == "admit" {
                     admitted.insert(turn);
                 }
+            }
+            if record["name"] == "turn_start" {
+                bundle.take(&record);
             }
             if record["kind"] != "signal" {
                 continue;
@@ -480,6 +603,7 @@ impl Model {
             match signal {
                 Signal::TurnOpen => {
                     assert!(admitted.contains(&turn), "A4");
+                    bundle.check(&record, self.needs_bundle);
                     assert!(terminals.insert(turn, Vec::new()).is_none());
                 }
                 Signal::Commit | Signal::Abort | Signal::Close => {

@@ -1,6 +1,7 @@
 //! Reading a block: whatever the bytes are, either the records that were written or where it fails.
 
 use crate::admission::Place;
+use crate::bundle::{Actions, Provenance, TurnStart};
 use crate::decision::Decision;
 use crate::edge::notice::What;
 use crate::evidence::codec::numbers::{member_at, Kind, Notice, Numbered};
@@ -76,7 +77,7 @@ struct Reader<'block> {
 
 type Read<T> = Result<T, DecodeError>;
 
-impl Reader<'_> {
+impl<'block> Reader<'block> {
     fn entry(&mut self) -> Read<Option<Entry>> {
         let offset = self.place;
         let tag = self.byte()?;
@@ -103,18 +104,52 @@ impl Reader<'_> {
 
     fn word(&mut self) -> Read<()> {
         let offset = self.place;
+        let text = self.text()?;
+        if self.words.keep(text) {
+            Ok(())
+        } else {
+            Err(DecodeError { offset, reason: "this word needs no telling, or there are too many" })
+        }
+    }
+
+    fn text(&mut self) -> Read<&'block str> {
+        let offset = self.place;
         let fault = |reason| DecodeError { offset, reason };
         let length = usize::try_from(self.number()?).map_err(|_| fault("the word is too long"))?;
         let end = self.place.checked_add(length).filter(|end| *end <= self.block.len());
         let end = end.ok_or(fault("the block ends within a word"))?;
         let text = std::str::from_utf8(&self.block[self.place..end]);
-        let text = text.map_err(|_| fault("the word is not UTF-8"))?;
         self.place = end;
-        if self.words.keep(text) {
-            Ok(())
-        } else {
-            Err(fault("this word needs no telling, or there are too many"))
+        text.map_err(|_| fault("the word is not UTF-8"))
+    }
+
+    fn turn_start(&mut self) -> Read<TurnStart<Label>> {
+        Ok(TurnStart {
+            version: self.number()?,
+            usable_until_us: self.number()?,
+            authority_epoch: self.number()?,
+            claim_us: self.number()?,
+            admission_reason: self.label()?,
+            failure: self.optional()?,
+            admission: self.member()?,
+            admission_scope: self.member()?,
+            authority_valid: self.flag()?,
+            authority_authorized: self.flag()?,
+            actions: {
+                let fault = self.fault("an adaptive action is not known");
+                Actions::numbered(self.byte()?).ok_or(fault)?
+            },
+            provenance: if self.flag()? { Some(self.provenance()?) } else { None },
+        })
+    }
+
+    fn provenance(&mut self) -> Read<u32> {
+        let fault = self.fault("a reference is empty or too long");
+        let mut references = [""; 6];
+        for reference in &mut references {
+            *reference = self.text()?;
         }
+        Ok(self.words.hold(Provenance::new(references).map_err(|_| fault)?))
     }
 
     fn record(&mut self, kind: Kind, differs: bool) -> Read<Record> {
@@ -238,6 +273,7 @@ impl Reader<'_> {
             Kind::Reattach => Body::Call(Call::Reattach { turns: self.narrow()?, messages: self.narrow()? }),
             Kind::DeadlinePassed => Body::Call(Call::DeadlinePassed),
             Kind::LevelLowered => Body::Call(Call::LevelLowered { reason: self.member()? }),
+            Kind::TurnStart => Body::Call(Call::TurnStart(self.turn_start()?)),
             Kind::Admission => Body::Call(Call::Admission(Place {
                 point: self.member()?,
                 outcome: self.member()?,

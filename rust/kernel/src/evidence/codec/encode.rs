@@ -1,5 +1,6 @@
 //! Writing a block.
 
+use crate::bundle::{Provenance, TurnStart};
 use crate::edge::notice::What;
 use crate::evidence::codec::numbers::{notice, Kind, Numbered};
 use crate::evidence::codec::{zigzag, Expected, CHANGED, EPOCH, FORMAT, SEQUENCE, TURN, TURN_EPOCH};
@@ -73,6 +74,7 @@ impl<'words> Encoder<'words> {
                 self.word(place.snapshot);
                 self.word(place.key);
             }
+            Body::Call(Call::TurnStart(said)) => self.word(said.admission_reason),
             Body::Signal { reason, .. }
             | Body::Input(
                 Event::LeaseLost { reason }
@@ -251,6 +253,7 @@ impl<'words> Encoder<'words> {
         match call {
             Call::DeadlinePassed => {}
             Call::LevelLowered { reason } => self.member(reason),
+            Call::TurnStart(said) => self.turn_start(said),
             Call::Invoke { modality } => self.member(modality),
             Call::OutputHandedOn { invocation } => self.number(u64::from(invocation)),
             Call::AttemptFinished { invocation, ending, idle_us } => {
@@ -289,6 +292,28 @@ impl<'words> Encoder<'words> {
                     self.number(zigzag(carrier.cast_unsigned(), 0));
                 }
             }
+        }
+    }
+
+    /// The references are told in full: they come again only after they changed.
+    fn turn_start(&mut self, said: TurnStart<Label>) {
+        self.number(said.version);
+        self.number(said.usable_until_us);
+        self.number(said.authority_epoch);
+        self.number(said.claim_us);
+        self.label(said.admission_reason);
+        self.number(said.failure.map_or(0, |failure| failure.number() + 1));
+        self.member(said.admission);
+        self.member(said.admission_scope);
+        self.flag(said.authority_valid);
+        self.flag(said.authority_authorized);
+        self.out.push(said.actions.number());
+        let interner = self.interner;
+        let provenance = said.provenance.and_then(|place| interner.provenance(place));
+        self.flag(provenance.is_some());
+        for (_, reference) in provenance.into_iter().flat_map(Provenance::pairs) {
+            self.number(reference.len() as u64);
+            self.out.extend(reference.as_bytes());
         }
     }
 

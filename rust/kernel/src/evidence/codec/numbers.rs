@@ -1,6 +1,7 @@
 //! The numbers behind the bytes: each vocabulary's positions, which never move.
 
 use crate::admission::Point;
+use crate::bundle::Failure;
 use crate::cancellation::CancelScope;
 use crate::decision::{Decider, Outcome, Phase, Scope};
 use crate::edge::notice::What;
@@ -32,6 +33,7 @@ named_enum! {
         OutputHandedOn => "output_handed_on", AttemptFinished => "attempt_finished",
         Ingress => "ingress", DeadlinePassed => "deadline_passed", Admission => "admission",
         Arrival => "arrival", Reattach => "reattach", LevelLowered => "level_lowered",
+        TurnStart => "turn_start",
     }
 }
 
@@ -98,6 +100,7 @@ numbered! {
     ConnectionState, "connection_state", name;
     Step, "migration_step", name;
     Point, "admission_point", name;
+    Failure, "turn_start_failure", name;
 }
 
 /// The member behind a number.
@@ -139,6 +142,7 @@ pub(super) const fn kind(body: Body) -> Kind {
             Call::Arrival { .. } => Kind::Arrival,
             Call::Reattach { .. } => Kind::Reattach,
             Call::LevelLowered { .. } => Kind::LevelLowered,
+            Call::TurnStart(_) => Kind::TurnStart,
         },
         Body::Input(event) => match event {
             Event::Lease { .. } => Kind::Lease,

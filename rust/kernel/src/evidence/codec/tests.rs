@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::numbers::{member_at, Numbered};
 use super::*;
 use crate::admission::Place;
+use crate::bundle::{Actions, Provenance, TurnStart};
 use crate::decision::Decision;
 use crate::edge::notice::What;
 use crate::evidence::record::{AttemptRecord, Call, EdgeRecord, Marker};
@@ -81,7 +82,8 @@ impl Draw<'_> {
     }
 
     fn call(&mut self, interner: &mut Interner) -> Call {
-        match self.number() % 9 {
+        match self.number() % 10 {
+            8 => Call::TurnStart(self.turn_start(interner)),
             0 => Call::Invoke { modality: self.member() },
             1 => Call::OutputHandedOn { invocation: self.small() },
             2 => Call::AttemptFinished {
@@ -117,6 +119,27 @@ impl Draw<'_> {
             6 => Call::Reattach { turns: self.small(), messages: self.small() },
             7 => Call::LevelLowered { reason: self.member() },
             _ => Call::DeadlinePassed,
+        }
+    }
+
+    fn turn_start(&mut self, interner: &mut Interner) -> TurnStart<Label> {
+        let provenance = self.flag().then(|| {
+            let own: [String; 6] = std::array::from_fn(|index| format!("é{index}/{}", self.number() % 5));
+            Provenance::new(own.each_ref().map(String::as_str)).expect("references")
+        });
+        TurnStart {
+            version: self.number(),
+            usable_until_us: self.number(),
+            authority_epoch: self.number(),
+            claim_us: self.number(),
+            provenance: provenance.map(|provenance| interner.hold(provenance)),
+            admission_reason: self.label(interner),
+            failure: if self.flag() { Some(self.member()) } else { None },
+            admission: self.member(),
+            admission_scope: self.member(),
+            authority_valid: self.flag(),
+            authority_authorized: self.flag(),
+            actions: Actions::numbered((self.number() % 16) as u8).expect("a set"),
         }
     }
 
