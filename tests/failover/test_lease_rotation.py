@@ -14,6 +14,8 @@ from rspp.authority.clock import BootClock
 from rspp.authority.sqlite import SqliteLeaseStore
 from rspp.authority.store import RENEW_MS, TTL_MS, Lease, LeaseHeld, LeaseLostError
 from rspp.authority.watcher import LeaseWatcher
+from rspp.contracts.validation import check_stream
+from rspp.evidence.baseline_reading import entries_of
 from rspp.evidence.reader import open_recording
 from rspp.evidence.verify import verify
 from rspp.evidence.writer import EvidenceWriter
@@ -22,7 +24,7 @@ from rspp.runtime.commands import app
 from rspp.runtime.join import LEASE_FILE
 from rspp.session.virtual_time import VirtualClock, run_virtual
 from rspp.terminal import run_app
-from rspp.tooling.fault_call import ASK, QUESTION, SPEAKING, FaultCall
+from rspp.tooling.fault_call import ASK, QUESTION, SPEAKING, FaultCall, TakeoverCall, fault_after
 from rspp.tooling.faults import FaultStore
 
 if TYPE_CHECKING:
@@ -294,11 +296,14 @@ def test_nothing_of_the_old_epoch_is_heard_from_the_renewal_on(spoken_over: tupl
 def test_a_call_that_rotated_is_recorded_whole_and_replays_to_the_identical_trace(
     spoken_over: tuple[FaultCall, Path],
 ) -> None:
-    _, recording = spoken_over
+    call, recording = spoken_over
     assert verify(recording).damage == []
     result = recompute(open_recording(recording))
     assert result.identical, result.divergences
     assert [stint.epoch for stint in result.stints] == [1]
+    entries = entries_of(call.records, call.timeline.headers, clock="virtual")
+    assert [(entry.authority_epoch, entry.missing()) for entry in entries] == [(1, []), (2, [])]
+    assert not any(entry.accepted_stale_epoch_output for entry in entries)
 
 
 def test_between_two_turns_a_rotation_costs_nothing() -> None:
@@ -324,6 +329,26 @@ def test_a_frame_of_the_old_epoch_does_not_pass_after_a_rotation() -> None:
     call.caller.on_step("again", stale)
     rotated(call)
     assert verdicts == [2, STALE_EPOCH, "stale"]
+
+
+def test_a_rotated_call_can_be_taken_over_like_any() -> None:
+    turn = {"do": "pause", "name": "rotate", "ms": 1_500}
+    first = FaultCall((*ASK, SPEAKING, QUIET, turn, AGAIN[0], SPEAKING, *fault_after(9_000)[-2:]))
+    second = FaultCall(({"do": "pause", "ms": 8_000}, *ASK, SPEAKING, {"do": "hang_up"}))
+    both = TakeoverCall(first, second)
+
+    def ask() -> None:
+        # The operator's way to the store is not the one that will be cut.
+        second.store.rotate("call")
+
+    first.caller.on_step("rotate", ask)
+    both.hold()
+    first.check()
+    second.check()
+    assert epochs_of(first, "turn_open") == [1, 2]
+    assert (second.lease.epoch, second.lease.resumed) == (3, True)
+    assert set(epochs_of(second, "turn_open")) == {3}
+    assert check_stream(iter([*first.timeline.lines, *second.timeline.lines])).faults == []
 
 
 # ------------------------------------------------------------------ the command
