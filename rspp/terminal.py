@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cyclopts import App
+    from rich.console import Console
 
 EXIT_USAGE = 2
 EXIT_DEFECT = 70
@@ -37,6 +38,19 @@ _RED, _BOLD, _PLAIN = "\x1b[1;31m", "\x1b[1m", "\x1b[0m"
 def coloured(stream: TextIO) -> bool:
     """Tell whether ``stream`` takes colours: a terminal, and the user has not set NO_COLOR."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def result_console() -> Console:
+    """Return a console for results: no styles where colours are not wanted, and no markup in texts."""
+    from rich.console import Console
+
+    return Console(
+        file=sys.stdout,
+        color_system="auto" if coloured(sys.stdout) else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
 
 
 def show_error(message: str, hint: str = "") -> None:

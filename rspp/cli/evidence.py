@@ -83,7 +83,7 @@ def list_sessions(
     evidence: Path,
     tenant: str = "",
     session: str = "",
-    outcome: Literal["", "commit", "abort"] = "",
+    outcome: Literal["commit", "abort"] | None = None,
     reason: str = "",
     json: bool = False,
 ) -> int:
@@ -110,7 +110,7 @@ def list_sessions(
                 [
                     turn
                     for turn in index.turns(row.tenant, row.session)
-                    if outcome in ("", turn.outcome) and reason in ("", turn.reason)
+                    if outcome in (None, turn.outcome) and reason in ("", turn.reason)
                 ],
             )
             for row in rows

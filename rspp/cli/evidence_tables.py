@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+
+from rspp.terminal import result_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ def show_sessions(found: Sequence[tuple[SessionRow, Sequence[TurnRow]]], *, with
         found: sessions with the turns to show.
         with_turns: show the turns instead of their number.
     """
-    console = Console()
+    console = result_console()
     if not found:
         console.print("nothing recorded that fits")
         return

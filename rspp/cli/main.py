@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from rspp.terminal import answer_version, run_app, version
+from rspp.terminal import answer_version, run_app, run_command, version
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -63,7 +63,10 @@ def build_app() -> App:
 
 def run(arguments: list[str]) -> int:
     """Run ``rspp-cli`` with ``arguments`` and return its exit status."""
-    return 0 if answer_version("rspp-cli", arguments) else run_app(build_app(), arguments)
+    if answer_version("rspp-cli", arguments):
+        return 0
+    # Within, so that the keyboard may stop the imports too.
+    return run_command(lambda: run_app(build_app(), arguments))
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 
-from rspp.terminal import coloured
+from rspp.terminal import coloured, result_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -340,7 +340,6 @@ def _show_result(result: ReplayResult, recording: Recording) -> None:
 
 
 def _show_turns(turns: Sequence[TurnChange], title: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
@@ -353,7 +352,7 @@ def _show_turns(turns: Sequence[TurnChange], title: str) -> None:
         table.add_row(
             str(number.number), _side(change.recorded), _side(change.replayed), "\n".join(notes) or "-"
         )
-    Console().print(table)
+    result_console().print(table)
 
 
 def _side(side: TurnSide | None) -> str:

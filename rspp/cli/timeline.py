@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cyclopts import App
 
 from rspp.contracts.errors import ConfigurationError
-from rspp.terminal import coloured
+from rspp.terminal import result_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,8 +43,6 @@ def show(
         to: only until here, milliseconds from the beginning.
         json: print one JSON object.
     """
-    from rich.console import Console
-
     from rspp.tooling.timeline_view import records_between, show_call, shown_document
 
     if from_ < 0 or (to is not None and to < from_):
@@ -64,10 +62,7 @@ def show(
         chosen = list(records_between(model, turn=turn, begin_us=from_ * 1000, end_us=end_us))
         _print_json(shown_document(model, chosen))
         return 0
-    console = Console(
-        file=sys.stdout, no_color=not coloured(sys.stdout), highlight=False, markup=False, emoji=False
-    )
-    show_call(console, model, turn=turn, begin_us=from_ * 1000, end_us=end_us)
+    show_call(result_console(), model, turn=turn, begin_us=from_ * 1000, end_us=end_us)
     return 0
 
 

@@ -1,134 +1,27 @@
-"""``rspp-local-runner``: the same pipeline and kernel over files, in virtual time."""
+"""``rspp-local-runner``: holds a call over files."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
-import structlog
-from cyclopts import App, Parameter
+from rspp.terminal import answer_version, run_app, run_command
 
-from rspp import _kernel
-from rspp.evidence.export import write_lines
-from rspp.evidence.payloads import PayloadStore
-from rspp.evidence.reader import open_recording
-from rspp.evidence.writer import EvidenceWriter
-from rspp.pipeline.loader import load_pipeline
-from rspp.pipeline.normalise import endpoints, key_variables, recording_level
-from rspp.runtime.environment import EvidencePlan, session_of_room, tenant_name
-from rspp.runtime.logs import set_up_logs
-from rspp.runtime.loopback_call import loopback_call
-from rspp.session.virtual_time import run_virtual
-from rspp.terminal import run_command
-from rspp.transports.wav import WavCaller, WavRecorder, read_wav
-
-if TYPE_CHECKING:
-    from rspp.contracts.media import Pcm
-    from rspp.pipeline.spec import PipelineSpec
-    from rspp.session.recording import Recorder
-
-log = structlog.get_logger(__name__)
-
-app = App(
-    name="rspp-local-runner",
-    help="Run a pipeline over WAV files: the caller's speech in, the agent's voice out.",
-    version=_kernel.VERSION,
-)
+COMMAND = "rspp-local-runner"
 
 
-def needs_network(spec: PipelineSpec) -> bool:
-    """Whether a provider of the pipeline answers over a network, which virtual time cannot hurry."""
-    return bool(endpoints(spec))
+def _run() -> int:
+    from rspp.runtime.local_commands import app
+    from rspp.runtime.logs import set_up_logs
 
-
-def session_of(source: Path) -> str:
-    """Return the id of the session that a file becomes."""
-    return session_of_room(f"file-{source.stem}")
-
-
-def hold_call(
-    speech: Pcm, voice: WavRecorder, spec: PipelineSpec, session_id: str, recorder: Recorder | None = None
-) -> list[tuple[bool, str]]:
-    """Hold a call whose caller says ``speech``; write the agent's voice to ``voice``.
-
-    Returns:
-        The final transcripts in order: whether the caller's, and the words.
-
-    Raises:
-        ConfigurationError: a provider is misconfigured.
-    """
-    caller = WavCaller(speech, voice)
-    run = asyncio.run if needs_network(spec) else run_virtual
-    run(loopback_call(caller, spec, session_id=session_id, recorder=recorder))
-    return caller.transcripts
-
-
-@app.default
-def local_runner(
-    *,
-    in_: Annotated[Path, Parameter(name="--in")],
-    out: Path,
-    pipeline: Path,
-    evidence: Path | None = None,
-    tenant: str = "",
-    timeline: Path | None = None,
-) -> None:
-    """Run the pipeline over one file.
-
-    Args:
-        in_: WAV file with the caller's speech.
-        out: WAV file to write: the agent's voice, mono at 24 kHz, on the caller's timeline.
-        pipeline: pipeline file.
-        evidence: folder for the call's recording, EVIDENCE/TENANT/file-NAME.
-        tenant: whose call it is; RSPP_TENANT by default, or default.
-        timeline: write what was recorded there too, one JSON object a line.
-    """
-    spec = load_pipeline(pipeline)
-    plan = EvidencePlan(folder=evidence, tenant=tenant_name(tenant))
-    # Both files come first: nothing is recorded of a call that cannot be held.
-    speech = read_wav(in_)
-    with WavRecorder(out) as voice:
-        if plan.folder is None and timeline is None:
-            transcripts = hold_call(speech, voice, spec, session_of(in_))
-        else:
-            transcripts = _recorded(speech, voice, spec, session_of(in_), plan, timeline)
-    for is_caller, text in transcripts:
-        print(f"{'caller' if is_caller else 'agent '}  {text}")
-    print(f"wrote {out}", file=sys.stderr)
-
-
-def _recorded(
-    speech: Pcm,
-    voice: WavRecorder,
-    spec: PipelineSpec,
-    session_id: str,
-    plan: EvidencePlan,
-    timeline: Path | None,
-) -> list[tuple[bool, str]]:
-    if timeline is not None:
-        # Told before the call and not after it.
-        write_lines((), timeline)
-    with ExitStack() as stack:
-        folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rspp-")))
-        payloads = PayloadStore(folder, plan.tenant, secret_names=key_variables(spec))
-        with EvidenceWriter(folder, plan.tenant, fsync=plan.fsync, payloads=payloads) as writer:
-            recorder = writer.open(session_id, epoch=1, level=recording_level(spec))
-            transcripts = hold_call(speech, voice, spec, session_id, recorder)
-            if not recorder.close():
-                log.error("records are missing from the recording", records=recorder.dropped)
-        recording = open_recording(folder / plan.tenant / session_id)
-        if timeline is not None:
-            write_lines(recording.stints[-1].records(), timeline)
-    if plan.folder is not None:
-        print(f"recorded {recording.path}", file=sys.stderr)
-    return transcripts
+    set_up_logs()
+    return run_app(app)
 
 
 def main() -> None:
     """Entry point of ``rspp-local-runner``."""
-    set_up_logs()
-    sys.exit(run_command(app))
+    if not answer_version(COMMAND):
+        sys.exit(run_command(_run))
+
+
+if __name__ == "__main__":
+    main()

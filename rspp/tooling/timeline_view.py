@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -83,7 +86,7 @@ def _chosen(model: CallModel, one: TurnView, turn: int | None, begin_us: int, en
 
 
 def _head(console: Console, model: CallModel) -> None:
-    line = Text("session ", "dim").append_text(printable(model.session_id or "unknown"))
+    line = Text().append("session ", "dim").append_text(printable(model.session_id or "unknown"))
     for name, value in (("tenant", model.tenant), ("pipeline", model.pipeline), ("level", model.level)):
         if value:
             line.append(f"  {name} ", "dim").append_text(printable(value))
@@ -95,9 +98,9 @@ def _head(console: Console, model: CallModel) -> None:
     console.print(told.append(model.integrity, style))
     for damage in model.damage:
         console.print(
-            Text("damage ", "bold red").append_text(
-                printable(f"{damage.code}: {damage.where}: {damage.message}")
-            )
+            Text()
+            .append("damage ", "bold red")
+            .append_text(printable(f"{damage.code}: {damage.where}: {damage.message}"))
         )
 
 
@@ -115,9 +118,9 @@ def _strip(console: Console, model: CallModel, begin_us: int, end_us: int) -> No
                 for place in range(first, last + 1):
                     cells[place] = "·" if span.name == "thinking" else "━"
                     styles[place] = COLOURS[span.style]
-        line = Text(f"{title:<8} ", "dim")
-        for cell, style in zip(cells, styles, strict=True):
-            line.append(cell, style)
+        line = Text().append(f"{title:<8} ", "dim")
+        for style, run in groupby(zip(cells, styles, strict=True), key=itemgetter(1)):
+            line.append("".join(cell for cell, _ in run), style)
         line.rstrip()
         console.print(line, soft_wrap=True)
     console.print(Text(f"{'':<9}{_time(begin_us)} to {_time(end_us)}", "dim"))
@@ -134,7 +137,7 @@ def _turns(console: Console, model: CallModel, turns: list[TurnView]) -> None:
     if console.width < NARROW:
         for turn in turns:
             console.print(printable(f"{turn.key} {_time(turn.begin_us)} ").append_text(_ending(turn)))
-            console.print(Text("  ").append_text(_said(turn)))
+            console.print(Padding(_said(turn), (0, 0, 0, 2)))
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("turn", "at", "ended"):
@@ -201,7 +204,7 @@ def _events(console: Console, model: CallModel, turns: set[str] | None, begin_us
 
 def _line(console: Console, at: int, row: str, name: str, style: Style, turn: str) -> Text:
     where = row.removeprefix("edge:")
-    line = Text(f"{_time(at)} ", "dim")
+    line = Text().append(f"{_time(at)} ", "dim")
     if console.width >= NARROW:
         lane = printable(f"{LANE_WORDS.get(where, where)[:12]:<13}")
         lane.stylize("cyan" if row.startswith("edge:") else "dim")

@@ -330,3 +330,24 @@ def test_a_closed_output_is_no_defect(closed: str, arguments: str, status: int) 
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
+
+
+def test_the_keyboard_stops_a_command_that_still_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> App:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "build_app", interrupted)
+    assert cli.run(["schema"]) == 130
+
+
+def test_tables_have_no_styles_at_all_against_the_users_wish(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    for wish in ("", "1"):
+        screen = FakeTerminal()
+        monkeypatch.setattr(sys, "stdout", screen)
+        monkeypatch.setenv("NO_COLOR", wish)
+        assert cli.run(["timeline", "show", str(GOLDEN)]) == 0
+        shown.append(screen.getvalue())
+    assert "\x1b[2m" in shown[0]
+    assert "\x1b" not in shown[1]
+    assert "\x1b[0mfront-desk\x1b[2m" in shown[0]

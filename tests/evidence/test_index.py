@@ -215,7 +215,7 @@ def test_sessions_and_turns_are_listed(tmp_path: Path, capsys: pytest.CaptureFix
     assert "fake@v1" in capsys.readouterr().out
     assert run([*where, "--session", "fake"]) == 0
     assert "cancelled" in capsys.readouterr().out
-    assert run([*where, "--outcome", "none"]) == 0
+    assert run([*where, "--reason", "none"]) == 0
     assert "nothing recorded" in capsys.readouterr().out
     request = DeletionRequest(
         tenant_id="acme", mode="hard_delete", requested_by="ada", requested_at_ms=1, session_id="fake"

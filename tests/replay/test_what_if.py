@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rspp.contracts.errors import EvidenceError
+from rspp.contracts.errors import ConfigurationError, EvidenceError
 from rspp.contracts.ports import Hypothesis
 from rspp.evidence.reader import open_recording
 from rspp.evidence.writer import EvidenceWriter
@@ -91,9 +91,9 @@ def test_another_plan_has_another_hash_and_changes_no_turn(call: RecordedCall) -
 
 
 def test_a_value_that_no_kernel_takes_is_an_error_that_names_it(call: RecordedCall) -> None:
-    with pytest.raises(EvidenceError, match="confirm_ms"):
+    with pytest.raises(ConfigurationError, match="confirm_ms"):
         run_what_if(call, policy={"confirm_ms": -1})
-    with pytest.raises(EvidenceError, match="no_such_thing"):
+    with pytest.raises(ConfigurationError, match="no_such_thing"):
         run_what_if(call, policy={"no_such_thing": 1})
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from rspp.cli.main import run
 from rspp.tooling.call_page.builder import build_call
-from rspp.tooling.timeline_view import show_call
+from rspp.tooling.timeline_view import NARROW, show_call
 from tests.tooling.pages import Page, at, check_alone, header, takeover_call, turn
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ def test_the_view_fits_its_terminal_and_is_plain_without_colours(width: int) -> 
     assert "turn-2-1" in text
     assert "not kept at this level" in text
     assert "barge-in" in text
+    if width < NARROW:
+        said = [line for line in lines if line.lstrip().startswith(("agent: ", "caller: "))]
+        assert said
+        assert all(line.startswith("  ") for line in said)
 
 
 def test_no_escape_sequence_of_a_caller_reaches_the_terminal() -> None:
