@@ -26,7 +26,8 @@ class GivenTurn:
         number: of the turn.
         intent: why it opened.
         opened_us: when it opened.
-        steps: its inputs but for frames, in order: provider calls, the end or failure of generation.
+        steps: its inputs but for frames, in order: provider calls, the end or failure of generation. The end
+            of an attempt says its ``provider`` too, and how long it took (``took_us``).
         frames: for each frame that passed, when it did after the opening without the time that the voice
             was held, microseconds, and its samples.
         generated: samples of speech that were made, whether they were heard or not; 0 when unknown.
@@ -82,6 +83,7 @@ class _Reading:
         self._call = RecordedCall(header, Trace())
         self._probed_us = 0
         self._invocations: dict[int, int] = {}
+        self._attempts: dict[int, tuple[str, _kernel.Attempt, int]] = {}
         self._held_since = 0
         self._held_us = 0
 
@@ -148,16 +150,29 @@ class _Reading:
                 answer = kernel.invoke(now, turn, record["modality"])
                 if not isinstance(answer, str):
                     self._invocations[answer.invocation] = turn
+                    self._attempts[answer.invocation] = record["modality"], answer, now + answer.wait_us
             case "output_handed_on":
                 kernel.output_handed_on(now, record["invocation"])
             case "attempt_finished":
-                finish_attempt(kernel, now, record["invocation"], record)
+                record = self._attempted(now, record)
         if name not in ("tick", "playback"):
             owner = self._invocations.get(record.get("invocation", 0), turn)
             given = self._call.turns.get(owner)
             if given is not None:
                 given.steps.append(record)
         return effects
+
+    def _attempted(self, now: int, record: Record) -> Record:
+        """Report the end of an attempt; returns it with its provider and how long it took."""
+        invocation = record["invocation"]
+        following = finish_attempt(self._kernel, now, invocation, record)
+        if invocation not in self._attempts:
+            return {**record, "provider": "", "took_us": 0}
+        modality, attempt, begun_us = self._attempts.pop(invocation)
+        if following is not None:
+            self._attempts[invocation] = modality, following, now + following.wait_us
+        provider = provider_of(self._call.header["settings"]["providers"], modality, attempt)
+        return {**record, "provider": provider, "took_us": max(0, now - begun_us)}
 
     def _observe(self, now: int, effects: Sequence[_kernel.Effect]) -> None:
         self._call.trace.observe(now, effects)
@@ -188,3 +203,15 @@ def finish_attempt(
         backoff_ms=record.get("backoff_ms"),
         idle_us=record["idle_us"],
     )
+
+
+def provider_of(providers: Mapping[str, Any], modality: str, attempt: _kernel.Attempt) -> str:
+    """Return the id of an attempt's provider; empty where the settings name none.
+
+    Args:
+        providers: keyword arguments of ``ProviderPolicy``.
+        modality: of the invocation.
+        attempt: as the kernel asked for it.
+    """
+    names = [name for of, name in providers.get("candidates", ()) if of == modality]
+    return str(names[attempt.candidate]) if attempt.candidate < len(names) else ""

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from rspp import _kernel
 from rspp.contracts.media import FRAME_MS, MAX_QUEUED_MS, OUTPUT_FRAME_SAMPLES
 from rspp.replay.inputs import ENVIRONMENT, Record, kernel_of
-from rspp.replay.recorded_call import GivenTurn, RecordedCall, finish_attempt
+from rspp.replay.recorded_call import GivenTurn, RecordedCall, finish_attempt, provider_of
 from rspp.replay.trace import SAME_TURN_US, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from rspp._kernel import Attempt as _Attempt
 
 FRAME_US = FRAME_MS * 1000
 QUEUED_FRAMES = MAX_QUEUED_MS // FRAME_MS
@@ -29,6 +31,9 @@ SAME_PROBE_US = 1_000_000
 """A probe's recorded answer stands in for one asked at most this much earlier or later."""
 DEFAULT_ANSWER_US = 20_000
 """A probe's answer when none was ever recorded: the median of the embedded recogniser."""
+UNKNOWN_ATTEMPT = "it tries more often than was recorded: that is taken to end like the attempt before"
+DONE = frozenset({"success", "cancelled"})
+"""Outcomes after which generation has not failed."""
 TAIL_US = 30_000_000
 """How long a turn may go on after the recording has ended; its lease is renewed meanwhile."""
 RENEWAL_US = 1_000_000
@@ -67,6 +72,8 @@ class _Reply:
         self.held_since = 0
         self.waiting = False
         self.endless = False
+        self.otherwise = False
+        self.attempts: dict[int, int] = {}
         self.total = given.generated or sum(samples for _, samples in given.frames)
         self.invocations: dict[int, int] = {}
 
@@ -75,6 +82,7 @@ class _World:
     def __init__(self, call: RecordedCall, changes: Mapping[str, Mapping[str, Any]]) -> None:
         self._call = call
         self._kernel = kernel_of(call.header, **changes)
+        self._providers = {**call.header["settings"]["providers"], **changes.get("providers", {})}
         self._trace = Trace()
         self._events: list[tuple[int, int, Callable[[int], None]]] = []
         self._order = count()
@@ -240,15 +248,14 @@ class _World:
                     if isinstance(answer, str):
                         self._fail(now, reply, answer)
                     else:
-                        index = len(reply.invocations)
-                        reply.invocations[self._recorded_invocation(reply, index)] = answer.invocation
+                        recorded = self._recorded_invocation(reply, len(reply.invocations))
+                        reply.invocations[recorded] = answer.invocation
+                        self._attempt(now, reply, recorded, step["modality"], answer)
                 case "output_handed_on":
                     number = reply.invocations.get(step["invocation"])
                     if number is not None:
                         self._kernel.output_handed_on(now, number)
-                case "attempt_finished":
-                    self._finish(now, reply, step)
-                case "generation_failed":
+                case "generation_failed" if not reply.otherwise:
                     self._fail(now, reply, step["reason"])
 
         return give
@@ -258,26 +265,50 @@ class _World:
         numbers = sorted({step["invocation"] for step in reply.given.steps if "invocation" in step})
         return int(numbers[index]) if index < len(numbers) else -1 - index
 
-    def _finish(self, now: int, reply: _Reply, step: Record) -> None:
-        number = reply.invocations.get(step["invocation"])
-        if number is None:
+    def _attempt(self, now: int, reply: _Reply, invocation: int, modality: str, attempt: _Attempt) -> None:
+        """Let an attempt that the kernel asked for end as the recording tells, or is taken to tell."""
+        recorded = [
+            step
+            for step in reply.given.steps
+            if step["name"] == "attempt_finished" and step["invocation"] == invocation
+        ]
+        if not recorded:
             return
-        following = finish_attempt(self._kernel, now, number, step)
-        steps = reply.given.steps
-        more = any(
-            later["name"] == "attempt_finished"
-            and later["invocation"] == step["invocation"]
-            and later["at_us"] > step["at_us"]
-            for later in steps
-        )
-        if following is not None and not more:
-            self._trace.turns[reply.number].assumptions.append(
-                "the changed plan tries once more; that attempt is taken to succeed at once"
-            )
-            success = {"outcome": "success", "idle_us": 0}
-            finish_attempt(self._kernel, now + following.wait_us, number, success)
-        elif following is None and more:
-            self._fail(now, reply, step.get("reason") or "provider_failure")
+        done = reply.attempts.get(invocation, 0)
+        reply.attempts[invocation] = done + 1
+        provider = provider_of(self._providers, modality, attempt)
+        same = [step for step in recorded if provider and step["provider"] == provider]
+        known, place = (same, attempt.attempt - 1) if same else (recorded, done)
+        outcome = known[min(place, len(known) - 1)]
+        if place >= len(known):
+            self._assume(reply, UNKNOWN_ATTEMPT)
+        elif provider and not same:
+            self._assume(reply, f"{provider} is taken to answer as {outcome['provider']} did")
+        if done >= len(recorded) or outcome is not recorded[done]:
+            reply.otherwise = True
+        more = done + 1 < len(recorded)
+        end_us = now + attempt.wait_us + outcome["took_us"]
+        self._at(end_us, self._finish(reply, invocation, modality, outcome, more=more))
+
+    def _finish(
+        self, reply: _Reply, invocation: int, modality: str, outcome: Record, *, more: bool
+    ) -> Callable[[int], None]:
+        def give(now: int) -> None:
+            number = reply.invocations.get(invocation)
+            if self._reply is not reply or number is None:
+                return
+            following = finish_attempt(self._kernel, now, number, outcome)
+            if following is not None:
+                self._attempt(now, reply, invocation, modality, following)
+            elif outcome["outcome"] not in DONE and (more or reply.otherwise):
+                self._fail(now, reply, outcome.get("reason") or "provider_failure")
+
+        return give
+
+    def _assume(self, reply: _Reply, what: str) -> None:
+        assumptions = self._trace.turns[reply.number].assumptions
+        if what not in assumptions:
+            assumptions.append(what)
 
     def _fail(self, now: int, reply: _Reply, reason: str) -> None:
         self._perform(now, self._kernel.generation_failed(now, reply.number, reason))

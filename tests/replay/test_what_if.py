@@ -119,6 +119,49 @@ def test_unchanged_settings_change_no_turn_of_a_golden_recording(golden: str) ->
         assert changed(found) == []
 
 
+RULES, SPARE = ["llm", "rules"], ["llm", "llm.1"]
+NEW, VOICE = ["llm", "new"], ["tts", "espeak/en-us"]
+FAILED = "abort(provider_server_error)"
+
+
+@pytest.mark.parametrize(
+    ("golden", "providers", "ending", "lasted_ms", "assumed"),
+    [
+        ("f3-provider-failure", {}, "commit", None, ""),
+        ("f3-provider-failure", {"max_attempts": 1}, "commit", None, ""),
+        ("f3-provider-failure", {"candidates": [SPARE, RULES, VOICE]}, "commit", None, ""),
+        ("f3-provider-failure", {"candidates": [RULES, VOICE]}, FAILED, 100, ""),
+        (
+            "f3-provider-failure",
+            {"candidates": [RULES, NEW, VOICE]},
+            "commit",
+            None,
+            "new is taken to answer",
+        ),
+        ("f3-provider-failure-abort", {}, "abort(provider_overload)", 500, ""),
+        ("f3-provider-failure-abort", {"max_attempts": 1}, "abort(provider_overload)", 0, ""),
+        (
+            "f3-provider-failure-abort",
+            {"candidates": [RULES, NEW, VOICE]},
+            "abort(provider_overload)",
+            500,
+            "more often than was recorded",
+        ),
+    ],
+)
+def test_attempts_end_as_their_provider_s_were_recorded_to(
+    golden: str, providers: dict[str, Any], ending: str, lasted_ms: int | None, assumed: str
+) -> None:
+    (stint,) = open_recording(ROOT / golden).stints
+    trace = run_what_if(read_call(stint.header, list(stint.records())), providers=providers)
+    turn = trace.turns[1]
+    assert (f"{turn.outcome}({turn.reason})" if turn.reason else turn.outcome) == ending
+    assert assumed in " ".join(turn.assumptions)
+    assert bool(turn.assumptions) == bool(assumed)
+    if lasted_ms is not None:
+        assert turn.closed_us - turn.opened_us == lasted_ms * 1000
+
+
 class FakeHaltingSynthesizer(FakeSynthesizer):
     """A voice that stops to think in the middle."""
 
