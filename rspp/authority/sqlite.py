@@ -11,6 +11,7 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,6 +38,9 @@ T = TypeVar("T")
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_MS = 500
 """Longest wait for another writer: shorter than a renewal interval, so that the next attempt still comes."""
+OPENING_TIMEOUT_MS = 5000
+"""Longest wait while the file is made: runtimes that start together make it one after the other."""
+_OPENING_RETRY_S = 0.02
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS lease (
@@ -85,7 +89,7 @@ class SqliteLeaseStore:
             if self._path != ":memory:":
                 _make_private(Path(self._path))
             self._connection = sqlite3.connect(
-                self._path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
+                self._path, timeout=OPENING_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
             )
             self._prepare(self._connection)
         except (sqlite3.Error, OSError) as error:
@@ -96,7 +100,7 @@ class SqliteLeaseStore:
             raise
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
+        self._switch_to_log(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -110,6 +114,21 @@ class SqliteLeaseStore:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+
+    @staticmethod
+    def _switch_to_log(connection: sqlite3.Connection) -> None:
+        deadline_s = time.monotonic() + OPENING_TIMEOUT_MS / 1000
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                # Two that switch at once block each other, and SQLite then tells one of them without waiting.
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline_s:
+                    raise
+                time.sleep(_OPENING_RETRY_S)
+            else:
+                return
 
     def _check_version(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()

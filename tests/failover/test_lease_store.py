@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import signal
@@ -11,7 +12,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rspp.authority.clock import BootClock, read_boot_id
-from rspp.authority.sqlite import SqliteLeaseStore
+from rspp.authority.sqlite import BUSY_TIMEOUT_MS, SqliteLeaseStore
 from rspp.authority.store import (
     MARGIN_MS,
     TTL_MS,
@@ -265,6 +266,42 @@ def test_a_locked_file_is_told_with_a_remedy_and_works_again_later(
     store.renew(lease)
 
 
+class FakeRacingConnection(sqlite3.Connection):
+    """Is told twice, without any wait, that somebody else switches the file at the same moment."""
+
+    refusals = 2
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        if "journal_mode" in sql and self.refusals:
+            self.refusals -= 1
+            busy = sqlite3.OperationalError("database is locked")
+            busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise busy
+        return super().execute(sql, *arguments)
+
+
+def test_two_that_make_the_file_at_once_both_get_it(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = functools.partial(sqlite3.connect, factory=FakeRacingConnection)
+    monkeypatch.setattr("rspp.authority.sqlite.sqlite3.connect", connect)
+    with contextlib.closing(SqliteLeaseStore(path, clock)) as store:
+        assert store._connection is not None
+        assert store._connection.execute("PRAGMA busy_timeout").fetchone() == (BUSY_TIMEOUT_MS,)
+        assert take(store).epoch == 1
+
+
+def test_a_file_that_stays_locked_is_not_waited_for_without_end(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rspp.authority.sqlite.OPENING_TIMEOUT_MS", 50)
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LeaseStoreError, match="locked"):
+            SqliteLeaseStore(path, clock)
+
+
 def test_a_file_that_is_no_store_is_left_alone(path: Path, clock: FakeClock) -> None:
     path.parent.mkdir()
     path.write_bytes(b"not a database, but somebody's letters" * 100)
@@ -358,7 +395,7 @@ RACER = """
 import sys
 from pathlib import Path
 from rspp.authority.clock import BootClock
-from rspp.authority.sqlite import SqliteLeaseStore
+from rspp.authority.sqlite import BUSY_TIMEOUT_MS, SqliteLeaseStore
 from rspp.authority.store import Lease
 store = SqliteLeaseStore(Path(sys.argv[1]), BootClock())
 print("ready", flush=True)
