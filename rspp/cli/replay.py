@@ -40,6 +40,7 @@ def replay(
     steps: Amount | None = None,
     to_turn: Amount | None = None,
     to_ms: Amount | None = None,
+    stint: Amount | None = None,
     json: bool = False,
 ) -> int:
     """Run a recorded call again and say whether it comes out the same.
@@ -55,6 +56,7 @@ def replay(
         steps: stop after that many records and show the state there.
         to_turn: stop when that turn has opened and show the state there.
         to_ms: stop that many milliseconds after the beginning and show the state there.
+        stint: in which stint of a call that was taken over, from 1; the last one by default.
         json: print one JSON object.
 
     Returns:
@@ -65,15 +67,15 @@ def replay(
     found = open_named(recording, evidence, tenant)
     engine.require_mode(found, mode)
     changes = parse_changes(set_)
-    if steps is not None or to_turn is not None or to_ms is not None:
-        return _stand_at(found, changes, steps, to_turn, to_ms, json=json)
+    if mode in ("replay_decisions", "re_simulate_nodes"):
+        _refuse_changes(set_, mode)
+    standing = steps is not None or to_turn is not None or to_ms is not None
+    _check_place(mode, standing=standing, stint=stint)
+    if standing:
+        return _stand_at(found, changes, steps, to_turn, to_ms, stint, json=json)
     if mode in ("playback_recorded_provider_outputs", "re_simulate_nodes"):
         return _again(found, mode, changes, json=json)
-    if mode == "replay_decisions":
-        _refuse_changes(set_, mode)
-        result = engine.take_decisions(found)
-    else:
-        result = engine.recompute(found, changes)
+    result = engine.take_decisions(found) if mode == "replay_decisions" else engine.recompute(found, changes)
     if json:
         print_json(result.document())
     else:
@@ -229,12 +231,27 @@ def _refuse_changes(pairs: Sequence[str], mode: str) -> None:
         )
 
 
+def _check_place(mode: str, *, standing: bool, stint: int | None) -> None:
+    from rspp.contracts.errors import ConfigurationError
+
+    if standing and mode in ("playback_recorded_provider_outputs", "re_simulate_nodes"):
+        raise ConfigurationError(
+            f"--steps, --to-turn and --to-ms have no effect with --mode {mode}",
+            hint="Leave them out, or use recompute_decisions.",
+        )
+    if stint is not None and not standing:
+        raise ConfigurationError(
+            f"--stint {stint} has no effect alone", hint="Say where in it: --steps, --to-turn or --to-ms."
+        )
+
+
 def _stand_at(
     recording: Recording,
     changes: dict[str, dict[str, Any]],
     steps: int | None,
     to_turn: int | None,
     to_ms: int | None,
+    stint: int | None,
     *,
     json: bool,
 ) -> int:
@@ -245,17 +262,23 @@ def _stand_at(
         raise ConfigurationError(
             "the recording has no stint to stand in", hint="Name a session's folder with segments."
         )
-    cursor = ReplayCursor(recording.stints[-1], changes)
+    number = len(recording.stints) if stint is None else stint
+    if not 1 <= number <= len(recording.stints):
+        raise ConfigurationError(
+            f"--stint {number}: the recording has {len(recording.stints)} of them",
+            hint="Runtimes that held the call count from 1.",
+        )
+    cursor = ReplayCursor(recording.stints[number - 1], changes)
     if to_turn is not None and not cursor.to_turn(to_turn):
         raise ConfigurationError(
-            f"--to-turn {to_turn}: no such turn opens in the last stint",
-            hint="rspp-cli timeline show lists the turns.",
+            f"--to-turn {to_turn}: no such turn opens in stint {number} of {len(recording.stints)}",
+            hint="rspp-cli timeline show lists the turns; --stint chooses the runtime that held the call.",
         )
     if to_ms is not None:
         cursor.to_ms(to_ms)
     if steps is not None:
         cursor.step(steps)
-    state = cursor.state()
+    state = {"stint": number, **cursor.state()}
     if json:
         print_json(state)
     else:

@@ -14,6 +14,7 @@ from rspp.contracts.errors import EvidenceError
 from rspp.evidence.reader import KernelBlock, open_recording
 from rspp.replay.engine import MODES, ReplayCursor, allowed_modes, recompute, take_decisions
 from rspp.replay.inputs import kernel_of
+from rspp.tooling.golden import ROOT
 from tests.replay.test_audio import FULL, hold
 
 if TYPE_CHECKING:
@@ -90,6 +91,20 @@ def test_the_commands_say_what_came_out(recording: Recording, capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out)["differing_turns"] == 2
 
 
+def test_the_cursor_stands_in_each_stint_of_a_call_that_was_taken_over(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = []
+    for choice in ([], ["--stint", "1"], ["--stint", "2"]):
+        assert run(["replay", str(ROOT / "room-002-takeover"), "--to-turn", "1", *choice, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert [(state["stint"], state["turn"], state["epoch"]) for state in found] == [
+        (2, 1, 2),
+        (1, 1, 1),
+        (2, 1, 2),
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -100,6 +115,12 @@ def test_the_commands_say_what_came_out(recording: Recording, capsys: pytest.Cap
         (["replay", "{}", "--to-turn", "77"], "no such turn"),
         (["replay", "{}", "--mode", "replay_decisions", "--set", "policy.confirm_ms=3"], "no effect"),
         (["render-audio", "{}", "--out", "x.wav", "--role", "guest", "--purpose", "debug"], "denied"),
+        (["replay", "{}", "--mode", "re_simulate_nodes", "--set", "policy.confirm_ms=3"], "no effect"),
+        (["replay", "{}", "--mode", "replay_decisions", "--steps", "3", "--set", "policy.x=3"], "no effect"),
+        (["replay", "{}", "--mode", "playback_recorded_provider_outputs", "--steps", "3"], "no effect"),
+        (["replay", "{}", "--stint", "1"], "--stint 1 has no effect alone"),
+        (["replay", "{}", "--steps", "3", "--stint", "2"], "--stint 2: the recording has 1 of them"),
+        (["replay", "{}", "--steps", "3", "--stint", "0"], "--stint 0: the recording has 1 of them"),
         (["replay", "{}", "--steps", "-1"], "Must be >= 0"),
         (["replay", "{}", "--to-turn", "-1"], "Must be >= 0"),
         (["replay", "{}", "--to-ms", "99999999999999999999"], "Must be <= 2147483647"),
