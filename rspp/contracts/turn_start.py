@@ -9,16 +9,6 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PROVENANCE = (
-    "routing_view_snapshot",
-    "admission_policy_snapshot",
-    "abi_compatibility_snapshot",
-    "version_resolution_snapshot",
-    "policy_resolution_snapshot",
-    "provider_health_snapshot",
-)
-"""The six references of a plan, section 5.4 of the contracts."""
-
 AdmissionOutcome = Literal["admit", "reject", "defer"]
 AdmissionScope = Literal["tenant", "session"]
 FailureReason = Literal["", "snapshot_invalid_or_missing", "turn_start_bundle_resolution_failed"]

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from rspp.evidence.baseline import BaselineEntry, InvocationOutcome, RedactionDecision
+from rspp.evidence.bound_plan import BoundPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -90,12 +91,13 @@ class _Stint:
 
     def __init__(self, header: Mapping[str, Any], clock: Literal["real", "virtual"]) -> None:
         self._header = header
+        self._bound = BoundPlan(header)
         self._clock = clock
         # Recordings from before content had classes of its own held raw text and sound only.
         self._classes: Mapping[str, str] = header.get("data", {})
         self._turns: dict[int, _Turn] = {}
         self._decisions: dict[int, list[dict[str, Any]]] = {}
-        self._frozen: dict[int, tuple[str, int]] = {}
+        self._frozen: dict[int, tuple[str, int, dict[str, Any]]] = {}
         self._invocations: dict[int, dict[str, _Invocation]] = {}
         self._running: dict[int, int] = {}
         self._early: dict[int, list[str]] = {}
@@ -160,7 +162,7 @@ class _Stint:
     def _marker(self, record: Mapping[str, Any]) -> None:
         name, turn = record["name"], self._turns.get(record["turn"])
         if name == "plan_frozen":
-            self._frozen[record["turn"]] = (record["plan_hash"], record["value"])
+            self._frozen[record["turn"]] = (record["plan_hash"], record["value"], self._bound.policy)
         if turn is None:
             return
         if name == "state_reattached":
@@ -175,6 +177,8 @@ class _Stint:
         match record["name"]:
             case "lease":
                 self._epoch = record["epoch"]
+            case "turn_start":
+                self._bound.take(record)
             case "invoke":
                 number = record["turn"]
                 self._running[number] = self._running.get(number, 0) + 1
@@ -230,9 +234,9 @@ class _Stint:
 
     def _entry(self, number: int, turn: _Turn) -> BaselineEntry:
         opened, fields = turn.opened, dict(turn.fields)
-        plan, policy = self._plan()
+        plan, policy = self._bound.template, self._bound.policy
         if number in self._frozen:
-            fields["plan_hash"], fields["determinism_seed"] = self._frozen[number]
+            fields["plan_hash"], fields["determinism_seed"], policy = self._frozen[number]
             if plan:
                 fields["plan_matches"] = fields["plan_hash"] == _plan_hash(plan, policy, opened)
         determinism = policy.get("determinism", {})
@@ -275,11 +279,6 @@ class _Stint:
             refused_stale_epoch_outputs=turn.refused,
             **fields,
         )
-
-    def _plan(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The recorded plan template and its policy; empty when the header has none."""
-        plan = self._header.get("settings", {}).get("plan", {})
-        return plan, json.loads(plan["policy_json"]) if plan else {}
 
 
 def _plan_hash(plan: Mapping[str, Any], policy: Mapping[str, Any], opened: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rspp.evidence.bound_plan import INPUT, BoundPlan
 from rspp.replay.divergence import AUTHORITY, ORDERING, OUTCOME, PLAN, TIMING, Divergence, DivergenceClass
 
 if TYPE_CHECKING:
@@ -59,15 +60,19 @@ def trace_of(
     """
     whole = iter(headers)
     trace: list[TraceEntry] = []
-    plans: dict[int, str] = {}
-    provenance = ""
+    plans: dict[int, tuple[str, str]] = {}
+    bound, provenance = BoundPlan({}), ""
     start_us = -1
     for record in records:
         kind = record.get("kind")
         if kind == "header":
-            plans, provenance = {}, _provenance(next(whole, record))
+            plans, bound = {}, BoundPlan(next(whole, record))
+            provenance = _provenance(bound)
+        if kind == "input" and record["name"] == INPUT:
+            bound.take(record)
+            provenance = _provenance(bound)
         if kind == "marker" and "plan_hash" in record:
-            plans[record["turn"]] = record["plan_hash"]
+            plans[record["turn"]] = (record["plan_hash"], provenance)
         if kind not in ("signal", "decision"):
             continue
         body: Mapping[str, Any] = record["event" if kind == "signal" else "decision"]
@@ -79,14 +84,15 @@ def trace_of(
             for name, value in body.items()
             if name not in (*_TIMES, *_PLACES, "runtime_sequence", "authority_epoch")
         }
+        plan_hash, frozen = plans.get(number, ("", provenance))
         place = f"{body['runtime_sequence']:06} {body['event_id']}" if kind == "signal" else body["event_id"]
         trace.append(
             TraceEntry(
                 scope=f"turn:{turn_id}" if turn_id else f"session:{body['session_id']}",
                 what=body["signal"] if kind == "signal" else body["outcome_kind"],
                 outcome=_canonical(own),
-                plan_hash=plans.get(number, ""),
-                provenance=provenance if number else "",
+                plan_hash=plan_hash,
+                provenance=frozen if number else "",
                 ordering=place,
                 epoch=body.get("authority_epoch", -1),
                 at_us=record["at_us"] - start_us,
@@ -182,9 +188,8 @@ def _same_outcomes(scope: str, recorded: Sequence[TraceEntry], replayed: Sequenc
     return old == new
 
 
-def _provenance(header: Mapping[str, Any]) -> str:
-    plan = header.get("settings", {}).get("plan", {})
-    return _canonical(json.loads(plan["policy_json"]).get("snapshot_provenance", {})) if plan else ""
+def _provenance(bound: BoundPlan) -> str:
+    return _canonical(bound.provenance) if bound.template else ""
 
 
 def _canonical(value: object) -> str:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-PLANE = "needs the control plane"
-
 
 class Requirement(NamedTuple):
     """One id.
@@ -42,7 +40,7 @@ REQUIREMENTS = (
         "CT-004", "A plan is frozen with provenance; equal inputs, equal plan; another epoch, another hash"
     ),
     Requirement("CT-005", "Decisions keep to the matrix of emitter, phase and scope"),
-    Requirement("CT-006", "Turn-start resolution is the same by file, environment and HTTP", PLANE),
+    Requirement("CT-006", "Turn-start resolution is the same by file, environment and HTTP"),
     Requirement("RD-001", "Replaying recorded decisions gives no divergence"),
     Requirement("RD-002", "Recomputed timing passes within the tolerance and is TIMING above it"),
     Requirement("RD-003", "Evidence is complete over accepted turns; refusals before a turn do not count"),
@@ -102,7 +100,7 @@ REQUIREMENTS = (
     Requirement("M-13", "Memory of recording is bounded and its level goes down with a marker"),
     Requirement("M-14", "Telemetry export with spans, queue depth and drops"),
     Requirement("M-15", "Security of section 15.3", "needs the security part of the plan"),
-    Requirement("M-16", "Snapshots are distributed with versions, off the turn-open path", PLANE),
+    Requirement("M-16", "Snapshots are distributed with versions, off the turn-open path"),
     Requirement("M-17", "Several regions", "needs a second region"),
     Requirement(
         "M-18",

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 from rspp._kernel import Admission
 from rspp.contracts.errors import ProviderError
 from rspp.pipeline.quotas import FOREVER_US
-from rspp.tooling.fault_call import ASK, QUESTION, SPEAKING, FaultCall, TakeoverCall, fault_after
+from rspp.tooling.fault_call import (
+    ASK,
+    PIPELINE,
+    QUESTION,
+    SPEAKING,
+    FaultCall,
+    TakeoverCall,
+    fault_after,
+)
+from rspp.tooling.fault_snapshots import FaultSnapshots, admission, deauthorised, marked_stale
 from rspp.tooling.faults import FaultResponder, Step
 
 if TYPE_CHECKING:
@@ -290,6 +299,31 @@ def _shed(session_id: str) -> FaultCall:
     return FaultCall(PLAIN, SHORT, session_id=session_id, admission=_taken_by_another("node_dispatch"))
 
 
+def _stale_then_current(session_id: str) -> FaultCall:
+    snapshots = FaultSnapshots(PIPELINE | SHORT)
+    call = FaultCall(
+        (*ASK, {"do": "pause", "ms": 1_200}, {"do": "pause", "name": "fault", "ms": 3_000}, HANG_UP),
+        SHORT,
+        session_id=session_id,
+        control_plane=snapshots.settings(),
+    )
+    call.caller.on_step("question", lambda: snapshots.publish(marked_stale))
+    call.caller.on_fault(snapshots.publish)
+    return call
+
+
+def _refused_by_the_control_plane(session_id: str) -> FaultCall:
+    snapshots = FaultSnapshots(PIPELINE | SHORT)
+    again: Step = {"do": "say", "text": QUESTION, "name": "again"}
+    wait: Step = {"do": "pause", "ms": 1_500}
+    call = FaultCall(
+        (*ASK, wait, again, wait, HANG_UP), SHORT, session_id=session_id, control_plane=snapshots.settings()
+    )
+    call.caller.on_step("question", lambda: snapshots.publish(admission("reject")))
+    call.caller.on_step("again", lambda: snapshots.publish(deauthorised))
+    return call
+
+
 def _slow_first_word(ms: int) -> Make:
     return lambda session_id: _with(session_id, lambda real: FaultResponder(real, delay_ms=ms))
 
@@ -330,6 +364,16 @@ CALLS: dict[str, GoldenCall] = {
     ),
     "ct-006-turn-start": GoldenCall(
         ("CT-006",), "a chat text starts a turn: the snapshots that its plan came from", _by_text
+    ),
+    "ct-006-stale-then-current": GoldenCall(
+        ("CT-006", "M-16"),
+        "the control plane's snapshot is stale: the turn is deferred, and opens under the next version",
+        _stale_then_current,
+    ),
+    "ct-006-refused-by-the-control-plane": GoldenCall(
+        ("CT-006",),
+        "a turn that the control plane does not admit, then one whose right to speak it takes away",
+        _refused_by_the_control_plane,
     ),
     "rd-001-smoke": GoldenCall(("RD-001",), "one question and its answer, replayed exactly", _plain),
     "rd-002-recompute-within-tolerance": GoldenCall(

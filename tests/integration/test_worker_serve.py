@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import json
 import os
 import re
 import signal
@@ -15,12 +17,14 @@ import aiohttp
 import pytest
 from livekit import api
 
+from rspp.controlplane.template import artifact_template
+from rspp.pipeline.loader import load_pipeline
 from rspp.tooling.processes import ChildProcess
 from rspp.transports.livekit_access import server_api
 from tests.integration.rooms import Peer, access_to
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from rspp.tooling.livekit_server import LiveKitServer
 
@@ -64,16 +68,36 @@ class Served:
                     return
                 await asyncio.sleep(0.05)
 
+    async def until_version(self, number: int) -> None:
+        """Poll the health endpoint until it shows a snapshot of the control plane."""
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                shown = (await self.health())[1]["control_plane"]
+                assert isinstance(shown, dict)
+                if shown["snapshot_version"] == number:
+                    return
+                await asyncio.sleep(0.05)
+
+    async def until_logged(self, text: str) -> None:
+        """Read the log until it holds ``text``."""
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                if text in self.process.log_path.read_text("utf-8"):
+                    return
+                await asyncio.sleep(0.05)
+
     def signal(self, number: signal.Signals) -> None:
         """Signal the runtime alone, not what it started."""
         os.kill(self.process.pid, number)
 
 
 @asynccontextmanager
-async def serving(server: LiveKitServer, folder: Path, name: str = "serve") -> AsyncIterator[Served]:
+async def serving(
+    server: LiveKitServer, folder: Path, name: str = "serve", more: Sequence[str] = ()
+) -> AsyncIterator[Served]:
     """A runtime that serves, registered."""
     arguments = ["serve", "--pipeline", str(pipeline_file(folder)), "--port", "0"]
-    arguments += ["--state", str(folder / "state"), "--evidence", str(folder / "evidence")]
+    arguments += ["--state", str(folder / "state"), "--evidence", str(folder / "evidence"), *more]
     process = ChildProcess(
         [sys.executable, "-m", "rspp.runtime.main", *arguments],
         environment={**server.environment, "XDG_CACHE_HOME": str(Path.home() / ".cache")},
@@ -196,3 +220,34 @@ async def test_a_taken_port_is_told(livekit_server: LiveKitServer, tmp_path: Pat
         text = process.log_path.read_text("utf-8")
         assert f"error: --port {port} on 127.0.0.1 cannot be used: it is in use" in text
         assert "Traceback" not in text
+
+
+@pytest.mark.conformance("M-16")
+async def test_turns_open_under_a_control_plane_as_long_as_it_lets_them(
+    livekit_server: LiveKitServer, tmp_path: Path
+) -> None:
+    def publish(version: int, outcome: str) -> None:
+        now = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=5)
+        spec = load_pipeline(pipeline_file(tmp_path))
+        made = artifact_template(spec, issued=now, valid=datetime.timedelta(hours=1), version=version)
+        made["admission"]["default"]["outcome_kind"] = outcome
+        (tmp_path / "next.json").write_text(json.dumps(made), "utf-8")
+        (tmp_path / "next.json").rename(tmp_path / "snapshot.json")
+
+    publish(1, "admit")
+    more = ("--control-plane", str(tmp_path / "snapshot.json"))
+    async with serving(livekit_server, tmp_path, more=more) as served:
+        peer = await Peer(livekit_server, "one").join()
+        await agent_in(peer)
+        await peer.leave()
+        await served.until(sessions=0)
+        await served.until_version(1)
+        publish(2, "reject")
+        await served.until_version(2)
+        refused = await Peer(livekit_server, "two").join()
+        await served.until(sessions=1)
+        # The agent is in the room, and the greeting's turn is refused before anything is heard.
+        await refused.until(lambda: bool(refused.room.remote_participants))
+        await served.until_logged("cp_admission_reject_policy")
+        assert not refused.loud
+        await refused.leave()
