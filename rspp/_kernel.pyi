@@ -183,6 +183,7 @@ class ProviderPolicy:
         lesser: ``(modality, provider)`` pairs: what serves the rest of a turn that ``degrade`` was taken in;
             its index follows the last candidate. Recognition needs none: its lesser form is what was heard
             in part.
+        node_budgets: ``(modality, warn_ms, attempt_ms)`` of the nodes that have limits of their own.
 
     Raises:
         ValueError: a value is out of range; the message names field, value and remedy.
@@ -198,6 +199,7 @@ class ProviderPolicy:
         attempt_ms: int = 1500,
         warn_ms: int = 0,
         lesser: Sequence[tuple[str, str]] | None = None,
+        node_budgets: Sequence[tuple[str, int, int]] | None = None,
     ) -> ProviderPolicy: ...
 
 @final

@@ -15,7 +15,14 @@ from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from rspp.pipeline.checker import Fault, fault_at, nearest
 from rspp.pipeline.document import line_of
-from rspp.pipeline.normalise import lesser_forms, plan_policy, profile_of, provider_bindings
+from rspp.pipeline.node_types import PROVIDER_NODES
+from rspp.pipeline.normalise import (
+    compile_pipeline,
+    lesser_forms,
+    plan_policy,
+    profile_of,
+    provider_bindings,
+)
 from rspp.pipeline.spec import PipelineSpec
 
 if TYPE_CHECKING:
@@ -122,8 +129,10 @@ def provider_policy(
     if recognisers > 1 or "degrade" in plan["allowed_adaptive_actions"]:
         counts = {"stt": recognisers, **counts}
     lesser = lesser_forms(spec)
+    own = [(modality, *limits) for modality, limits in node_budgets(spec).items()]
     return {
         **({"lesser": list(lesser.items())} if lesser else {}),
+        **({"node_budgets": own} if own else {}),
         "candidates": [
             (modality, name) for modality, count in counts.items() for name in _names(spec, modality, count)
         ],
@@ -133,6 +142,15 @@ def provider_policy(
         "attempt_ms": plan["budgets"]["node_budget_ms_default"],
         "warn_ms": profile.budgets.node_warn_ms,
     }
+
+
+def node_budgets(spec: PipelineSpec) -> dict[str, tuple[int, int]]:
+    """Return the budgets of the nodes that have their own: when they warn and when they are used up, ms."""
+    budgets = profile_of(spec).budgets
+    common = (min(budgets.node_warn_ms, budgets.node_ms), budgets.node_ms)
+    nodes = compile_pipeline(spec).known().nodes
+    own = {node.type: (node.budget.warn_ms, node.budget.exhaust_ms) for node in nodes}
+    return {kind: own[kind] for kind in PROVIDER_NODES if own[kind] != common}
 
 
 def _names(spec: PipelineSpec, modality: str, count: int) -> list[str]:

@@ -22,6 +22,7 @@ from rspp.pipeline.node_types import (
     FALLBACK_PATH,
     LANE_OF,
     NODE_TYPES,
+    PROVIDER_NODES,
     STOCK_EDGES,
     StockEdge,
     carried,
@@ -99,16 +100,7 @@ def compile_graph(
     faults += _voice_faults(types, edges, places, nodes)
     compiled, sources = _edges(types, edges, places, profile, block_ms, faults)
     by_id = {node.id: node for node in nodes}
-    faults += [
-        GraphFault(
-            "graph.node_budget",
-            f"graph.nodes[{index}].budget_ms",
-            f"{node.budget_ms} is more than a whole turn may take ({profile.budgets.turn_ms})",
-            f"at most {profile.budgets.turn_ms}",
-        )
-        for index, node in enumerate(nodes)
-        if node.budget_ms is not UNSET and node.budget_ms > profile.budgets.turn_ms
-    ]
+    faults += _budget_faults(nodes, profile)
     if faults:
         return Compilation(faults=tuple(faults))
     order = {node: index for index, node in enumerate(shape.order)}
@@ -122,6 +114,23 @@ def compile_graph(
         fallback=_fallback(types) if notices else {},
     )
     return Compilation(graph=graph, sources=sources)
+
+
+def _budget_faults(nodes: Sequence[NodeSection], profile: ExecutionProfile) -> list[GraphFault]:
+    faults = []
+    for index, node in enumerate(nodes):
+        if node.budget_ms is UNSET:
+            continue
+        if node.type not in PROVIDER_NODES:
+            problem = f"a {node.type} node calls no provider, so no budget holds it"
+            hint = f"of a node's own only budgets of these hold: {', '.join(PROVIDER_NODES)}"
+        elif node.budget_ms > profile.budgets.turn_ms:
+            problem = f"{node.budget_ms} is more than a whole turn may take ({profile.budgets.turn_ms})"
+            hint = f"at most {profile.budgets.turn_ms}"
+        else:
+            continue
+        faults.append(GraphFault("graph.node_budget", f"graph.nodes[{index}].budget_ms", problem, hint))
+    return faults
 
 
 def edge_id(edge: EdgeSection) -> str:

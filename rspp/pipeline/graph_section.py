@@ -31,7 +31,8 @@ class NodeSection(Strict, frozen=True, kw_only=True):
     Attributes:
         id: name of the node, unique in the graph.
         type: what it is.
-        budget_ms: when its budget is exhausted; from the profile when left out.
+        budget_ms: when the budget of its attempts is exhausted, for nodes that call providers; from the
+            profile when left out.
     """
 
     id: Identifier

@@ -99,6 +99,10 @@ NODE_TYPES: dict[NodeType, NodeContract] = {
 }
 
 
+PROVIDER_NODES: tuple[NodeType, ...] = ("stt", "llm", "tts")
+"""Nodes that call providers, whose attempts run under a budget."""
+
+
 class StockEdge(Struct, frozen=True, kw_only=True):
     """An edge that the session has, with what it needs of its buffer.
 

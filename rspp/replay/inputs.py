@@ -85,9 +85,12 @@ def _check_names(changes: Mapping[str, Mapping[str, Any]]) -> None:
             )
 
 
+_PAIRED = ("candidates", "lesser", "node_budgets")
+
+
 def _with_pairs(providers: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has no pairs, and the kernel takes nothing else for a candidate."""
-    listed = {name: providers[name] for name in ("candidates", "lesser") if name in providers}
+    listed = {name: providers[name] for name in _PAIRED if name in providers}
     return {**providers, **{name: [tuple(pair) for pair in pairs] for name, pairs in listed.items()}}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rspp.contracts.errors import RsppError
+from rspp.pipeline.candidates import node_budgets
 from rspp.pipeline.normalise import profile_of
 from rspp.pipeline.quotas import admission_of
 from rspp.providers.registry import open_providers
@@ -193,8 +194,8 @@ class Calls:
                 await self.on_done(plan.session_id, error)
 
     async def _hold_once(self, plan: CallPlan, stopping: Stopping) -> None:
+        work = self._pool.session(node_budgets(plan.spec))
         offloader = ThreadOffloader(plan.session_id)
-        work = self._pool.session()
         try:
             providers = await open_providers(plan.spec, offloader, work.seat)
             lease: Lease | None = None

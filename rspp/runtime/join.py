@@ -10,6 +10,7 @@ import structlog
 from rspp.authority.clock import BootClock
 from rspp.authority.sqlite import SqliteLeaseStore
 from rspp.controlplane.refreshing import control_plane_running
+from rspp.pipeline.candidates import node_budgets
 from rspp.pipeline.normalise import profile_of
 from rspp.providers.registry import open_providers
 from rspp.runtime.call import CallPlan, hold_call, take_lease
@@ -71,7 +72,7 @@ async def join_room(
         closing(ThreadOffloader("control-plane", threads=1)) as reading,
     ):
         async with control_plane_running(control_plane, clock, reading) as plane:
-            work = pool.session()
+            work = pool.session(node_budgets(plan.spec))
             providers = await open_providers(plan.spec, offloader, work.seat)
             handed_over = False
             try:

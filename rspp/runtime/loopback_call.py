@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rspp.authority.sqlite import SqliteLeaseStore
 from rspp.authority.store import Lease
 from rspp.contracts.errors import AuthorityError
+from rspp.pipeline.candidates import node_budgets
 from rspp.pipeline.normalise import profile_of
 from rspp.providers.registry import open_providers
 from rspp.session.offload import InlineOffloader, ThreadOffloader
@@ -64,7 +65,7 @@ async def loopback_call(
         clock, offloader = BootClock(), ThreadOffloader(session_id)
     own = pool is None
     pool = pool or WorkPool(profile_of(spec), clock, inline=virtual)
-    work = pool.session()
+    work = pool.session(node_budgets(spec))
     # Loading models may take longer than a lease lasts, so it comes before the lease.
     opened = providers or await open_providers(spec, offloader, work.seat)
     store = SqliteLeaseStore(":memory:", clock)

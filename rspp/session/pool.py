@@ -19,7 +19,7 @@ from rspp._kernel import ExecutionPool
 from rspp.contracts.errors import ProviderError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rspp.contracts.ports import Clock
     from rspp.pipeline.profile import ExecutionProfile
@@ -70,14 +70,14 @@ class WorkPool:
 
     Args:
         profile: execution profile, whose ``pool`` gives slots and queue, and whose node budget is the
-            deadline of each piece of work.
+            deadline of each piece of work whose node has no budget of its own.
         clock: microseconds that the pool decides by.
         inline: run everything on the spot, for virtual time: nothing ever waits, so runs repeat exactly.
     """
 
     def __init__(self, profile: ExecutionProfile, clock: Clock, *, inline: bool = False) -> None:
         self._pool = ExecutionPool(profile.pool.workers, profile.pool.queue)
-        self._deadline_us = profile.budgets.node_ms * 1000
+        self._budget_us = profile.budgets.node_ms * 1000
         self._clock = clock
         self._inline = inline
         # A thread for every piece that may run; they are made when they are first needed.
@@ -91,9 +91,14 @@ class WorkPool:
         """Pieces of work that wait."""
         return self._pool.waiting
 
-    def session(self) -> SessionWork:
-        """Return the share of one more session."""
-        return SessionWork(self)
+    def session(self, budgets: Mapping[str, tuple[int, int]] | None = None) -> SessionWork:
+        """Return the share of one more session.
+
+        Args:
+            budgets: of the nodes that have their own, when they warn and when they are used up, ms.
+        """
+        own = {node: exhaust_ms * 1000 for node, (_, exhaust_ms) in (budgets or {}).items()}
+        return SessionWork(self, own)
 
     def number(self) -> int:
         """Return a number that nothing else here has."""
@@ -108,8 +113,9 @@ class WorkPool:
                 exception of ``work`` passes through.
         """
         number, now = self.number(), self._clock.now_us()
+        budget_us = self._budget_us if seat.budget_us is None else seat.budget_us
         placement, displaced = self._pool.submit(
-            now, number, key=seat.key, seat=seat.number, deadline_us=now + self._deadline_us
+            now, number, key=seat.key, seat=seat.number, deadline_us=now + budget_us
         )
         if displaced is not None:
             self._give_up(displaced, "displaced")
@@ -235,10 +241,14 @@ class Seat:
         key: number of the session, whose pieces share.
         uses: what each node asked, for all of its seats.
         node: the provider's node.
+        budget_us: the node's own budget, microseconds; none for that of the profile.
     """
 
-    def __init__(self, pool: WorkPool, key: int, uses: dict[str, PoolUse], node: str) -> None:
+    def __init__(
+        self, pool: WorkPool, key: int, uses: dict[str, PoolUse], node: str, budget_us: int | None = None
+    ) -> None:
         self._pool = pool
+        self.budget_us = budget_us
         self._uses = uses
         self._node = node
         self.key, self.number = key, pool.number()
@@ -258,16 +268,18 @@ class SessionWork:
 
     Args:
         pool: shared by all sessions of the process.
+        budgets_us: budgets of the nodes that have their own, microseconds.
     """
 
-    def __init__(self, pool: WorkPool) -> None:
+    def __init__(self, pool: WorkPool, budgets_us: Mapping[str, int]) -> None:
         self._pool = pool
+        self._budgets_us = budgets_us
         self._key = pool.number()
         self._uses: dict[str, PoolUse] = {}
 
     def seat(self, node: str) -> Seat:
         """Return a seat for one more provider of a node."""
-        return Seat(self._pool, self._key, self._uses, node)
+        return Seat(self._pool, self._key, self._uses, node, self._budgets_us.get(node))
 
     def taken(self) -> list[tuple[str, PoolUse]]:
         """Return what each node asked since the last time; those that asked nothing are left out."""

@@ -19,6 +19,7 @@ from rspp.contracts.errors import AuthorityError, EvidenceError
 from rspp.contracts.validation import check_stream
 from rspp.controlplane.refreshing import control_plane_running
 from rspp.evidence.memory import MemoryRecorder
+from rspp.pipeline.candidates import node_budgets
 from rspp.pipeline.normalise import profile_of
 from rspp.pipeline.spec import PipelineSpec
 from rspp.providers.registry import Providers, open_providers
@@ -184,7 +185,7 @@ class FaultCall:
         self.lease = lease
         spec = msgspec.convert({**PIPELINE, **self.settings}, PipelineSpec)
         offloader = InlineOffloader()
-        work = WorkPool(profile_of(spec), self.clock, inline=True).session()
+        work = WorkPool(profile_of(spec), self.clock, inline=True).session(node_budgets(spec))
         real = await open_providers(spec, offloader, work.seat)
         self.voice = FaultSynthesizer(real.synthesizer)
         self.responders = [self.responder(real.responder)]

@@ -342,7 +342,18 @@ def without(*edges: str) -> dict[str, Any]:
         (["graph.cycle"], {**WHOLE, "edges": [*WHOLE["edges"], {"from": "my-tts", "to": "my-turn"}]}),
         (
             ["graph.node_budget"],
-            {**WHOLE, "nodes": [{**WHOLE["nodes"][0], "budget_ms": 5001}, *WHOLE["nodes"][1:]]},
+            {
+                **WHOLE,
+                "nodes": [
+                    *WHOLE["nodes"][:4],
+                    {"id": "my-llm", "type": "llm", "budget_ms": 5001},
+                    *WHOLE["nodes"][5:],
+                ],
+            },
+        ),
+        (
+            ["graph.node_budget"],
+            {**WHOLE, "nodes": [{**WHOLE["nodes"][0], "budget_ms": 500}, *WHOLE["nodes"][1:]]},
         ),
     ],
 )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from rspp._kernel import Replay
+from rspp.pipeline.node_types import NODE_TYPES, STOCK_EDGES
+from rspp.replay.inputs import kernel_arguments
 from rspp.tooling.fault_call import ASK, FaultCall, fault_after
 from rspp.tooling.faults import FaultResponder
 
@@ -127,3 +132,41 @@ def test_f2_the_numbers_of_the_profile_are_the_budget() -> None:
 def test_f2_an_answer_in_time_hears_nothing_of_budgets() -> None:
     call = FaultCall(fault_after(9_500)).hold().check()
     assert call.signals("budget_warning", "budget_exhausted") == []
+
+
+def with_budget(node: str, budget_ms: int) -> dict[str, object]:
+    """The built-in graph written out, with one node that has a budget of its own."""
+    own = {node: {"budget_ms": budget_ms}}
+    nodes = [{"id": kind, "type": kind, **own.get(kind, {})} for kind in NODE_TYPES]
+    return {"graph": {"nodes": nodes, "edges": [{"from": one, "to": two} for one, two in STOCK_EDGES]}}
+
+
+@pytest.mark.parametrize(("budget_ms", "warned_ms"), [(700, 700), (2_400, 1_200)])
+def test_f2_a_budget_of_its_own_is_the_one_that_a_node_is_held_to(budget_ms: int, warned_ms: int) -> None:
+    def told_with(node: str) -> list[tuple[str, int]]:
+        settings = with_budget(node, budget_ms)
+        call = FaultCall(
+            WAIT, settings=settings, responder=lambda real: FaultResponder(real, ["hang"]), spare=1
+        )
+        return told_at(call.hold().check(), "budget_warning", "budget_exhausted", "provider_switch")
+
+    assert told_with("llm") == [
+        ("budget_warning", warned_ms),
+        ("budget_exhausted", budget_ms),
+        ("provider_switch", budget_ms),
+    ]
+    assert [at_ms for _, at_ms in told_with("tts")] == [1_200, 1_500, 1_500]
+
+
+def test_f2_a_recording_with_a_budget_of_its_own_replays_to_the_same_decisions() -> None:
+    settings = with_budget("llm", 700)
+    call = FaultCall(WAIT, settings=settings, responder=lambda real: FaultResponder(real, ["hang"]), spare=1)
+    call.hold()
+    (header,) = call.timeline.headers
+    assert header["settings"]["providers"]["node_budgets"] == [("llm", 700, 700)]
+    kept = json.loads(json.dumps(header))
+    replay = Replay(**kernel_arguments(kept))
+    for block in call.timeline.blocks:
+        replay.feed(block)
+    replay.finish()
+    assert list(replay.divergences) == []

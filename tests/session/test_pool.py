@@ -104,6 +104,20 @@ async def test_sessions_take_turns_whatever_one_of_them_asks_for(desk: Desk) -> 
     assert desk.order == ["greedy 0", "other", "greedy 1", "greedy 2"]
 
 
+async def test_work_of_a_node_with_a_budget_of_its_own_has_that_as_its_deadline(desk: Desk) -> None:
+    work = desk.pool.session({"tts": (1_200, 2_400)})
+    own, common = work.seat("tts"), work.seat("stt")
+    asked = [desk.ask("own", own.run), desk.ask("common", common.run)]
+    await asyncio.sleep(0)
+    await desk.pass_ms(1_501)
+    assert common.use.refused
+    assert not own.use.refused
+    await desk.pass_ms(900)
+    assert own.use.refused
+    for result in await asyncio.gather(*asked, return_exceptions=True):
+        assert isinstance(result, ProviderError)
+
+
 async def test_a_wait_is_told_apart_from_a_run(desk: Desk) -> None:
     first, second = desk.pool.session(), desk.pool.session()
     one = desk.ask("one", first.seat("stt").run)

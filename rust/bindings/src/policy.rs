@@ -3,7 +3,9 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use rspp_kernel::input::Modality;
-use rspp_kernel::invocation::policy::{AdaptiveAction, InvocationPolicy, MAX_ATTEMPTS, MAX_CANDIDATES};
+use rspp_kernel::invocation::policy::{
+    AdaptiveAction, InvocationPolicy, NodeLimits, MAX_ATTEMPTS, MAX_CANDIDATES,
+};
 use rspp_kernel::plan;
 use rspp_kernel::policy;
 
@@ -125,7 +127,7 @@ impl ProviderPolicy {
     #[new]
     #[pyo3(signature = (
         *, candidates, adaptive_actions = None, max_attempts = 2, max_candidates = 5, attempt_ms = 1500,
-        warn_ms = 0, lesser = None
+        warn_ms = 0, lesser = None, node_budgets = None
     ))]
     #[allow(clippy::too_many_arguments)] // fixed by the stub
     fn new(
@@ -136,17 +138,14 @@ impl ProviderPolicy {
         attempt_ms: i64,
         warn_ms: i64,
         lesser: Option<Vec<(String, String)>>,
+        node_budgets: Option<Vec<(String, i64, i64)>>,
     ) -> PyResult<Self> {
-        if warn_ms > attempt_ms {
-            return Err(PyValueError::new_err(format!(
-                "warn_ms is {warn_ms}: choose at most attempt_ms, which is {attempt_ms}"
-            )));
-        }
+        let limits = limits(attempt_ms, warn_ms)?;
         let mut inner = InvocationPolicy {
             max_attempts: within("max_attempts", max_attempts, i64::from(MAX_ATTEMPTS))?,
             max_candidates: within("max_candidates", max_candidates, i64::from(MAX_CANDIDATES))?,
-            attempt_ms: u64::from(within::<u32>("attempt_ms", attempt_ms, 600_000)?),
-            warn_ms: count("warn_ms", warn_ms)?,
+            attempt_ms: limits.attempt_ms,
+            warn_ms: limits.warn_ms,
             ..InvocationPolicy::default()
         };
         if let Some(actions) = adaptive_actions {
@@ -155,10 +154,24 @@ impl ProviderPolicy {
             };
             inner = inner.allowing(&actions.iter().map(parse).collect::<PyResult<Vec<_>>>()?);
         }
+        for (modality, warn_ms, exhaust_ms) in node_budgets.unwrap_or_default() {
+            let node = choice("modality", &modality, Modality::parse(&modality), Modality::NAMES)?;
+            inner.nodes[node as usize] = Some(self::limits(exhaust_ms, warn_ms)?);
+        }
         let (candidates, lesser) =
             (named("candidates", candidates)?, named("lesser", lesser.unwrap_or_default())?);
         Ok(Self { inner, candidates, lesser })
     }
+}
+
+fn limits(attempt_ms: i64, warn_ms: i64) -> PyResult<NodeLimits> {
+    if warn_ms > attempt_ms {
+        return Err(PyValueError::new_err(format!(
+            "warn_ms is {warn_ms}: choose at most attempt_ms, which is {attempt_ms}"
+        )));
+    }
+    let attempt_ms = u64::from(within::<u32>("attempt_ms", attempt_ms, 600_000)?);
+    Ok(NodeLimits { attempt_ms, warn_ms: count("warn_ms", warn_ms)? })
 }
 
 fn named(field: &str, pairs: Vec<(String, String)>) -> PyResult<Vec<(Modality, String)>> {

@@ -223,7 +223,8 @@ impl Invocations {
     }
 
     fn budget(&self, now_us: u64, invocation: &Invocation, from_us: u64) -> Option<Budget> {
-        let policy = self.policy.node_budget(self.may_degrade(now_us, invocation, true))?;
+        let policy =
+            self.policy.node_budget(invocation.modality, self.may_degrade(now_us, invocation, true))?;
         Some(Budget::start(policy, from_us))
     }
 
@@ -293,7 +294,7 @@ impl Invocations {
             candidate: invocation.candidate,
             attempt: invocation.attempt,
             wait_us,
-            limit_us: more.then_some(self.policy.attempt_ms * 1000),
+            limit_us: more.then(|| self.policy.limits(invocation.modality).attempt_ms * 1000),
         }
     }
 

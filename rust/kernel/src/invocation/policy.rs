@@ -2,7 +2,7 @@
 
 use crate::budget::BudgetPolicy;
 use crate::bundle::Actions;
-use crate::input::ProviderOutcome;
+use crate::input::{Modality, ProviderOutcome};
 use crate::invocation::outcome::Ending;
 use crate::names::named_enum;
 
@@ -30,6 +30,15 @@ pub const PATIENT_WAIT_MS: u64 = 250;
 /// A retry that needs a longer wait than this is not made: the caller would sit in silence.
 pub const LONGEST_WAIT_MS: u64 = 2000;
 
+/// Limits of the attempts that one node makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeLimits {
+    /// As [`InvocationPolicy::attempt_ms`].
+    pub attempt_ms: u64,
+    /// As [`InvocationPolicy::warn_ms`].
+    pub warn_ms: u64,
+}
+
 /// Bounds and allowed actions, frozen with the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // one for each adaptive action of the contract
@@ -50,6 +59,8 @@ pub struct InvocationPolicy {
     pub attempt_ms: u64,
     /// When a node that has handed nothing on is warned; 0 gives nodes no budget.
     pub warn_ms: u64,
+    /// Limits of the nodes that have their own, by modality.
+    pub nodes: [Option<NodeLimits>; 3],
 }
 
 impl Default for InvocationPolicy {
@@ -63,6 +74,7 @@ impl Default for InvocationPolicy {
             max_candidates: MAX_CANDIDATES,
             attempt_ms: 1500,
             warn_ms: 0,
+            nodes: [None; 3],
         }
     }
 }
@@ -98,13 +110,20 @@ impl InvocationPolicy {
         self.provider_switch || self.fallback
     }
 
+    /// The limits of one node's attempts: its own, or those of all nodes.
+    #[must_use]
+    pub fn limits(&self, modality: Modality) -> NodeLimits {
+        let common = NodeLimits { attempt_ms: self.attempt_ms, warn_ms: self.warn_ms };
+        self.nodes[modality as usize].unwrap_or(common)
+    }
+
     /// The budget of each attempt until something of it is handed on; `degrade` where its node has a
     /// lesser form.
     #[must_use]
-    pub fn node_budget(&self, degrade: bool) -> Option<BudgetPolicy> {
-        let limited = (self.warn_ms > 0).then(|| {
-            BudgetPolicy::new(self.warn_ms.min(self.attempt_ms), self.attempt_ms, degrade, self.moves_on())
-        });
+    pub fn node_budget(&self, modality: Modality, degrade: bool) -> Option<BudgetPolicy> {
+        let NodeLimits { attempt_ms, warn_ms } = self.limits(modality);
+        let limited = (warn_ms > 0)
+            .then(|| BudgetPolicy::new(warn_ms.min(attempt_ms), attempt_ms, degrade, self.moves_on()));
         limited?.ok()
     }
 
