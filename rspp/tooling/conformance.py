@@ -149,6 +149,7 @@ def document_of(rows: Sequence[Row]) -> dict[str, Any]:
 _STYLE = """
 :root{color-scheme:light dark}
 body{font:15px/1.45 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}
+.wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:.45rem .6rem;border-top:1px solid #8884}
 td:first-child{font-weight:600;white-space:nowrap}
@@ -169,8 +170,8 @@ def page_of(rows: Sequence[Row]) -> str:
         "<meta name=viewport content='width=device-width,initial-scale=1'>"
         f"<title>Conformance</title><style>{_STYLE}</style>"
         f"<h1>Conformance</h1><p>{len(rows)} ids: {told}.</p>"
-        "<table><thead><tr><th>Id<th>Must show<th>Result<th>Tests</thead><tbody>"
-        f"{body}</tbody></table></html>\n"
+        "<div class=wide><table><thead><tr><th>Id<th>Must show<th>Result<th>Tests</thead><tbody>"
+        f"{body}</tbody></table></div></html>\n"
     )
 
 

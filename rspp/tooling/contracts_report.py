@@ -148,7 +148,9 @@ def _sections(findings: Findings) -> list[str]:
     ]
     sections += [
         "<h2>Rules <small>and how many fixtures break each</small></h2>",
-        _table(("rule", "what it says", "section", "in JSON Schema", "fixtures"), rules, texts=3),
+        _table(
+            ("rule", "what it says", "section of the contracts", "in JSON Schema", "fixtures"), rules, texts=3
+        ),
     ]
     return sections
 
@@ -163,4 +165,4 @@ def _table(header: tuple[str, ...], rows: list[Any], *, texts: int) -> str:
 
     body = "\n".join(line(tuple(row), "td") for row in rows)
     head = line(header, "th")
-    return f'<div class="card"><table><thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    return f'<div class="card scroll"><table><thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table></div>'

@@ -137,7 +137,7 @@ def _turns(console: Console, model: CallModel, turns: list[TurnView]) -> None:
     if console.width < NARROW:
         for turn in turns:
             console.print(printable(f"{turn.key} {_time(turn.begin_us)} ").append_text(_ending(turn)))
-            console.print(Padding(_said(turn), (0, 0, 0, 2)))
+            console.print(Padding(_said(turn, model.unsaid), (0, 0, 0, 2)))
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("turn", "at", "ended"):
@@ -154,7 +154,7 @@ def _turns(console: Console, model: CallModel, turns: list[TurnView]) -> None:
             _time(turn.begin_us),
             _ending(turn),
             f"{wait / 1000:.0f}" if turn.latencies else "",
-            _said(turn),
+            _said(turn, model.unsaid),
         )
     console.print(table)
 
@@ -165,7 +165,7 @@ def _ending(turn: TurnView) -> Text:
     return shown
 
 
-def _said(turn: TurnView) -> Text:
+def _said(turn: TurnView, unsaid: str) -> Text:
     line = Text()
     for name, words, colour in (("caller", turn.caller, "blue"), ("agent", turn.agent, "yellow")):
         if words is None:
@@ -176,7 +176,7 @@ def _said(turn: TurnView) -> Text:
         if words.text is not None:
             line.append_text(printable(words.text))
         else:
-            line.append(f"{words.count} words, not kept at this level", "dim")
+            line.append(f"{words.count} words, {unsaid}", "dim")
     return line
 
 

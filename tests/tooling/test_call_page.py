@@ -223,3 +223,26 @@ def test_embedded_data_reads_back_and_closes_no_element() -> None:
 def test_a_page_is_written_whole(tmp_path: Path) -> None:
     write_whole(tmp_path / "new" / "page.html", "page")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
+
+
+def test_a_recording_that_was_not_closed_is_not_called_good_and_a_long_reason_stands_among_the_facts() -> (
+    None
+):
+    model = build_call([header(), *turn(1, 1_000, 2_000, "commit", "")], sealed=False)
+    page = call_page(model, replay="not possible: the header of kept/000001 cannot be read")
+    assert '<span class="chip open tag">recording: not closed</span>' in page
+    assert '<span class="chip bad tag">replay: not possible</span>' in page
+    assert "<dd>not possible: the header of kept/000001 cannot be read</dd>" in page
+
+
+def test_words_that_are_kept_are_not_said_to_be_missing(tmp_path: Path) -> None:
+    said = {"kind": "transcript", "turn": 1, "party": "agent", "text": "", "words": 4, "final": True}
+    records = [*turn(1, 1_000, 2_000, "commit", ""), said | at(1_500)]
+    folder = record(tmp_path, [json.dumps(one).encode() for one in records])
+    assert "4 words; not kept at this level" in call_page(load_call(folder))
+    payload = folder / "payloads" / "t000001.text_raw.payload"
+    payload.parent.mkdir()
+    payload.write_bytes(b"")
+    assert "4 words; shown to who gives a purpose" in call_page(load_call(folder))
+    asked = open_recording(folder)
+    assert "4 words; not kept at this level" in call_page(model_of(asked, asked.records()))

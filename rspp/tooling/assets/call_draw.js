@@ -159,7 +159,7 @@ function drawEdge(parent, edge, top, height) {
     const end = Math.min(axis.left + axis.width, axis.x(data.duration_us));
     parent.append(svg("path", { class: "depth", d: path + `H${Math.max(last, end).toFixed(1)}V${top + height - 3}z` }));
   }
-  const told = `at most ${most} ms waiting` + (edge.stops ? `, stopped ${edge.stops} times` : "") + (edge.drops || edge.shed ? `, ${Math.max(edge.drops, edge.shed)} shed` : "");
+  const told = `at most ${most} ms waiting` + (edge.stops ? `, told ${edge.stops} times to wait` : "") + (edge.drops || edge.shed ? `, ${Math.max(edge.drops, edge.shed)} shed` : "");
   parent.append(svg("text", { class: "note", x: axis.left + axis.width - 4, y: top + 10, "text-anchor": "end" }, told));
 }
 

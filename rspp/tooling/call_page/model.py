@@ -199,6 +199,7 @@ class CallModel:
         counts: how many records of each kind the recording holds.
         voice: the loudest probability of voice in each ``VOICE_STEP_US``, per mille.
         incomplete: records that were lost before they reached the disk, as the recording says.
+        words_kept: whether texts lie beside the records, for those who may ask for them.
     """
 
     session_id: str = ""
@@ -221,6 +222,7 @@ class CallModel:
     damage: list[Damage] = field(default_factory=list)
     incomplete: int = 0
     sealed: bool | None = None
+    words_kept: bool = False
 
     @property
     def ordered(self) -> list[TurnView]:
@@ -234,6 +236,11 @@ class CallModel:
         # A lease that rotates gives its stint no new name.
         ends = [stint.end_us for stint in self.stints if stint.epoch <= turn.epoch]
         return max(turn.begin_us, ends[-1] if ends else self.duration_us)
+
+    @property
+    def unsaid(self) -> str:
+        """Why words are counted and not shown."""
+        return "shown to who gives a purpose" if self.words_kept else "not kept at this level"
 
     @property
     def integrity(self) -> str:

@@ -135,9 +135,12 @@ def _verdict(good: bool, word: str) -> str:  # noqa: FBT001 - a pair of the call
 
 
 def _chips(model: CallModel, replay: str) -> str:
-    chips = [("bad" if model.damage or model.incomplete else "good", f"recording: {model.integrity}")]
+    whole = "bad" if model.damage or model.incomplete else "good" if model.sealed is not False else "open"
+    chips = [(whole, f"recording: {model.integrity}")]
     if replay:
-        chips.append(("good" if replay == IDENTICAL else "bad", f"replay: {replay}"))
+        # Why it is not possible stands below, among the facts.
+        told = replay.partition(":")[0]
+        chips.append(("good" if replay == IDENTICAL else "bad", f"replay: {told}"))
     takeovers = sum(1 for stint in model.stints[1:])
     if takeovers:
         chips.append(("bad", f"{takeovers} {'takeover' if takeovers == 1 else 'takeovers'}"))

@@ -39,7 +39,7 @@ def regression_page(document: Mapping[str, Any]) -> str:
     )
     gate = escape(str(document.get("gate", "")))
     lead = (
-        f'<p class="lead">{len(fixtures)} recordings of the gate {gate} were replayed by this build and '
+        f'<p class="lead">{len(fixtures)} recordings of the {gate} gate were replayed by this build and '
         "compared record by record. A divergence that was declared is expected; every other one is "
         "unexplained.</p>"
     )

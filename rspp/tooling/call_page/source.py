@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rspp.evidence.artifact_file import SUFFIX
 from rspp.evidence.reader import open_recording
 from rspp.tooling.call_page.builder import build_call
 from rspp.tooling.call_page.model import Damage
@@ -40,8 +41,14 @@ def model_of(recording: Recording, records: Iterable[dict[str, Any]] | None = No
         ],
         sealed=all(stint.ended for stint in recording.stints) if recording.stints else None,
     )
+    model.words_kept = records is None and bool(recording.stints) and _has_texts(recording.path)
     model.tenant = model.tenant or recording.tenant
     model.session_id = model.session_id or recording.session_id
     levels = [str(stint.header.get("level", "")) for stint in recording.stints]
     model.level = model.level or next((level for level in reversed(levels) if level), "")
     return model
+
+
+def _has_texts(place: Path) -> bool:
+    folder = place if place.is_dir() else place.parent
+    return any((folder / "payloads").glob(f"*.text_raw{SUFFIX}"))

@@ -62,7 +62,9 @@ def turns_section(model: CallModel, heard_ms: Mapping[str, float | None] | None 
     shown = STAGES if room else STAGES[:-1]
     keys = "".join(f'<li><i class="{style}"></i>{title}</li>' for style, title in shown)
     several = len(model.stints) > 1
-    cards = "\n".join(_card(turn, heard.get(turn.key), scale, several=several, room=room) for turn in turns)
+    cards = "\n".join(
+        _card(turn, model.unsaid, heard.get(turn.key), scale, several=several, room=room) for turn in turns
+    )
     return (
         '<h2 id="turns">Turn by turn <small>words as heard; the wait from the caller\'s last sound to the '
         'answer</small></h2>\n<p class="tools"><label>show <select id="filter"><option value="">all '
@@ -70,7 +72,9 @@ def turns_section(model: CallModel, heard_ms: Mapping[str, float | None] | None 
     )
 
 
-def _card(turn: TurnView, heard_ms: float | None, scale: float, *, several: bool, room: bool) -> str:
+def _card(
+    turn: TurnView, unsaid: str, heard_ms: float | None, scale: float, *, several: bool, room: bool
+) -> str:
     ending = turn.ending
     held = ""
     if turn.holds:
@@ -80,11 +84,15 @@ def _card(turn: TurnView, heard_ms: float | None, scale: float, *, several: bool
     epoch = f" <small>epoch {turn.epoch}</small>" if several else ""
     style = escape(turn.outcome if turn.outcome in {"commit", "abort"} else "")
     answered = (
-        _words(turn.caller)
+        _words(turn.caller, unsaid)
         if turn.caller is not None
         else '<span class="soft">nothing; the agent speaks by itself</span>'
     )
-    said = _words(turn.agent) if turn.agent is not None else '<span class="soft">nothing was heard</span>'
+    said = (
+        _words(turn.agent, unsaid)
+        if turn.agent is not None
+        else '<span class="soft">nothing was heard</span>'
+    )
     plan = f'<span class="soft">plan {escape(turn.plan_hash[:12])}</span>' if turn.plan_hash else ""
     return (
         f'<article class="card turn" id="{escape(turn.key)}" data-ending="{escape(ending)}">'
@@ -97,13 +105,13 @@ def _card(turn: TurnView, heard_ms: float | None, scale: float, *, several: bool
     )
 
 
-def _words(words: Words) -> str:
+def _words(words: Words, unsaid: str) -> str:
     if words.text is not None:
         return escape(words.text)
     if not words.count:
         return '<span class="soft">nothing was heard</span>'
     many = "word" if words.count == 1 else "words"
-    return f'<span class="soft">{words.count} {many}; not kept at this level</span>'
+    return f'<span class="soft">{words.count} {many}; {escape(unsaid)}</span>'
 
 
 def _waterfall(turn: TurnView, heard_ms: float | None, scale: float, *, room: bool) -> str:
