@@ -8,7 +8,7 @@ line before::
     {"format":1,"number":1,"previous":"00…","event":{…},"digest":"SHA-256 of all these"}
 
 A changed, removed or inserted line breaks the chain at its place. Lines cut off at the end show because the
-file ``….head`` beside the log keeps how many there were.
+file ``….head`` beside the log keeps how many there were; where that file is missing, so may lines be.
 """
 
 from __future__ import annotations
@@ -217,7 +217,10 @@ def verify_audit(path: Path) -> AuditCheck:
     if torn:
         faults.append(AuditFault(torn, "torn: the process died while it wrote this line, or it was cut"))
     kept = _head(path)
-    if kept > number:
+    if kept is None and number > 1:
+        message = f"{_head_path(path).name}, which counts the events, is missing: some may be cut off the end"
+        faults.append(AuditFault(0, message))
+    elif kept is not None and kept > number:
         faults.append(AuditFault(0, f"{kept - number} events at the end are missing"))
     return AuditCheck(number, faults)
 
@@ -300,8 +303,9 @@ def _head_path(path: Path) -> Path:
     return path.with_name(path.name + ".head")
 
 
-def _head(path: Path) -> int:
+def _head(path: Path) -> int | None:
+    """How many events there were; none when that cannot be read, as after a crash in the very first."""
     try:
         return int(_head_path(path).read_text(encoding="ascii"))
     except (OSError, ValueError):
-        return 0
+        return None

@@ -326,9 +326,19 @@ def _stints(recording: Recording) -> Sequence[Stint]:
 
 
 def allowed_modes(stint: Stint) -> tuple[str, ...]:
-    """Return the modes that the plan of a stint allows."""
-    policy = msgspec.json.decode(stint.header["settings"]["plan"]["policy_json"])
-    return tuple(policy["recording_policy"]["allowed_replay_modes"])
+    """Return the modes that the plan of a stint allows.
+
+    Raises:
+        EvidenceError: its header does not say.
+    """
+    try:
+        policy = msgspec.json.decode(stint.header["settings"]["plan"]["policy_json"])
+        return tuple(str(mode) for mode in policy["recording_policy"]["allowed_replay_modes"])
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise EvidenceError(
+            f"{stint.segments[0].path}: its header does not say how the call may be replayed",
+            hint="Read the whole recording; a header without the kernel's settings was not written by RSPP.",
+        ) from error
 
 
 def require_mode(recording: Recording, mode: Mode) -> None:

@@ -296,8 +296,12 @@ class TelemetrySink:
 
     def _finish(self, context: SessionContext) -> None:
         state = self._states.pop(context, None)
-        if state is not None and self._link is not None:
+        if state is None or self._link is None:
+            return
+        try:
             self._spans += state.traces.finish()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._cannot_read(error)
 
     def _send(self, *, force: bool) -> None:
         if self._link is None:

@@ -67,6 +67,20 @@ def test_every_changed_byte_of_a_log_is_found(tmp_path: Path) -> None:
         assert verify_audit(path).faults, whole[place - 10 : place + 10]
 
 
+@pytest.mark.parametrize("left", [b"", b"many\n"])
+def test_events_cut_off_the_end_show_though_their_count_is_gone_too(left: bytes, tmp_path: Path) -> None:
+    path = log_of(tmp_path, 4)
+    head = path.with_name(f"{path.name}.head")
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    assert [fault.problem for fault in verify_audit(path).faults] == ["2 events at the end are missing"]
+    if left:
+        head.write_bytes(left)
+    else:
+        head.unlink()
+    (fault,) = verify_audit(path).faults
+    assert "counts the events, is missing" in fault.problem
+
+
 def test_what_a_decoder_would_pass_over_is_found_too(tmp_path: Path) -> None:
     path = log_of(tmp_path, 1)
     whole = path.read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -140,6 +141,16 @@ def test_wrong_requests_are_told_in_one_sentence(
     shown = capsys.readouterr().err
     assert said in " ".join(shown.split())
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    "settings", [None, [], {}, {"plan": {}}, {"plan": {"policy_json": "no json"}}], ids=str
+)
+def test_a_header_that_does_not_say_how_to_replay_is_an_error(recording: Recording, settings: object) -> None:
+    (stint,) = recording.stints
+    stint = dataclasses.replace(stint, header={**stint.header, "settings": settings})
+    with pytest.raises(EvidenceError, match="does not say how the call may be replayed"):
+        allowed_modes(stint)
 
 
 @pytest.mark.parametrize(

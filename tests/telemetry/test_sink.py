@@ -28,6 +28,7 @@ from tests.telemetry.evidence import (
     context,
     decision,
     lines,
+    signal,
     transition,
 )
 from tests.telemetry.scraping import read_samples, sample
@@ -218,6 +219,24 @@ def test_evidence_that_cannot_be_read_is_counted_and_what_follows_is_read() -> N
     sink.close()
     assert sample(found, "rspp_telemetry_unreadable_total") == len(damaged) + 1
     assert sample(found, "rspp_turns_total", pipeline="desk@v3", outcome="commit", reason="none") == 1
+
+
+def test_a_session_whose_last_spans_cannot_be_made_costs_nothing_but_them() -> None:
+    sink = TelemetrySink(TelemetrySettings(otlp_http_endpoint="http://127.0.0.1:9", export_timeout_ms=50))
+    odd = signal(1001, "turn_open", 1)
+    odd["event"]["authority_epoch"] = []
+    first, other = context(session_id="odd"), context(session_id="other")
+    for session, records in (
+        (first, (transition(1000, 1, "turn_open_proposed", "Idle", "Opening"), odd)),
+        (other, ANSWERED),
+    ):
+        sink.begin(session)
+        sink.offer(session, lines(*records))
+        sink.end(session)
+    found = read_samples(sink)
+    assert sink.close()
+    assert sample(found, "rspp_telemetry_unreadable_total") == 1
+    assert sample(found, "rspp_sessions_total", pipeline="desk@v3") == 2
 
 
 def test_a_session_that_ended_is_forgotten_once_its_evidence_is_read() -> None:
