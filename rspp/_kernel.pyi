@@ -265,6 +265,21 @@ class CancelTurn:
     __match_args__ = ("turn", "reason")
 
 @final
+class TellNode:
+    """Call the hook of a node, empty for none, and stop its work now if ``preempt``.
+
+    ``node`` counts the nodes as they were given to ``host``. ``outcome`` is what follows for the node:
+    ``continue``, ``degrade``, ``fallback`` or ``terminate``.
+    """
+
+    node: int
+    turn: int
+    hook: str
+    outcome: str
+    preempt: bool
+    __match_args__ = ("node", "turn", "hook", "outcome", "preempt")
+
+@final
 class CancelInvocation:
     """Stop one provider call; what it still gives is dropped."""
 
@@ -339,6 +354,7 @@ Effect: TypeAlias = (
     | HoldOutput
     | ResumeOutput
     | CancelTurn
+    | TellNode
     | CancelInvocation
     | CloseTurn
     | RefuseIntent
@@ -595,6 +611,24 @@ class SessionKernel:
         ``accepted``; ``enriched`` when it carried no epoch; ``stale``; ``refresh`` when the routing view
         is behind: refresh it and ask again; ``invalid``.
         """
+    def host(self, nodes: Sequence[tuple[str, str, str, list[str], str | None]]) -> None:
+        """Name the nodes of the graph, which are told what becomes of them in ``TellNode`` effects.
+
+        Args:
+            nodes: id, scope, cancel responsiveness and hooks of each, and what its providers do if it calls
+                any; each after those that it takes content from.
+
+        Raises:
+            ValueError: a declaration is wrong.
+        """
+    def execution_context(self, turn: int) -> tuple[str | None, int | None]:
+        """Return id and seed of the open turn; with turn 0 none of both, for a node of the session.
+
+        Raises:
+            ValueError: the turn is not open.
+        """
+    def exhausted(self, invocation: int) -> Literal["", "continue", "degrade", "fallback", "terminate"]:
+        """What follows for an invocation whose budget the latest ``attempt_finished`` found used up."""
     def invoke(self, now_us: int, turn: int, modality: str) -> Attempt | str:
         """Begin a provider invocation of the open turn, or of the session with turn 0.
 

@@ -1,7 +1,8 @@
 """Ports of a session: what a transport and a provider must offer to take part.
 
 Providers that block must run their work through the session's ``Offloader``; nothing here may block
-the event loop.
+the event loop. What a provider is given beside its arguments, and what it may be told, is in
+``rspp.contracts.execution``.
 """
 
 from __future__ import annotations

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 import structlog
 
 from rspp.contracts.errors import ProviderError
+from rspp.contracts.execution import running_with
 
 if TYPE_CHECKING:
     from rspp._kernel import Attempt, SessionKernel
+    from rspp.contracts.execution import ExecutionContext
     from rspp.contracts.ports import Clock
+    from rspp.nodes.hosting import Dispatch
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +58,7 @@ class Call:
         Raises:
             ProviderError: nothing more can be tried; a provider's own exception passes through.
         """
-        async for fresh, item in self._results(open_stream(0), None):
+        async for fresh, item in self._results(lambda: open_stream(0), None, None):
             yield fresh, item
         self.total_us = self._busy_us
 
@@ -63,18 +67,24 @@ class Call:
         return True
 
     async def _results(
-        self, results: AsyncIterator[T], limit_us: int | None
+        self,
+        open_stream: Callable[[], AsyncIterator[T]],
+        limit_us: int | None,
+        context: ExecutionContext | None,
     ) -> AsyncGenerator[tuple[bool, T]]:
         """Give the results of one attempt and count what its provider takes."""
         self._busy_us = 0
         fresh = True
+        with running_with(context):
+            results = open_stream()
         try:
             while True:
                 started = self._clock.now_us()
                 limit_s = limit_us / 1e6 if fresh and limit_us is not None else None
                 try:
-                    async with asyncio.timeout(limit_s):
-                        item = await anext(results)
+                    with running_with(context):
+                        async with asyncio.timeout(limit_s):
+                            item = await anext(results)
                 except StopAsyncIteration:
                     return
                 finally:
@@ -99,12 +109,16 @@ class Invocation(Call):
         clock: the kernel's time.
         turn: the turn.
         modality: what the provider does.
+        dispatch: runs the providers of its node.
     """
 
     managed = True
 
-    def __init__(self, kernel: SessionKernel, clock: Clock, turn: int, modality: Modality) -> None:
+    def __init__(
+        self, kernel: SessionKernel, clock: Clock, turn: int, modality: Modality, dispatch: Dispatch
+    ) -> None:
         super().__init__(clock)
+        self._dispatch = dispatch
         self._kernel = kernel
         self._turn = turn
         self._modality = modality
@@ -121,8 +135,11 @@ class Invocation(Call):
                 if attempt.wait_us:
                     await asyncio.sleep(attempt.wait_us / 1e6)
                 self._attempt_us = self._clock.now_us()
-                async for fresh, item in self._results(open_stream(attempt.candidate), attempt.limit_us):
-                    yield fresh, item
+                candidate, limit_us = attempt.candidate, attempt.limit_us
+                with self._dispatch.running(attempt) as context:
+                    results = self._results(partial(open_stream, candidate), limit_us, context)
+                    async for fresh, item in results:
+                        yield fresh, item
             except (asyncio.CancelledError, GeneratorExit):
                 self._finish("cancelled")
                 raise
@@ -173,7 +190,7 @@ class Invocation(Call):
 
     def _finish(self, outcome: str, *, reason: str = "", retryable: bool = False) -> Attempt | None:
         now = self._clock.now_us()
-        return self._kernel.attempt_finished(
+        following = self._kernel.attempt_finished(
             now,
             self._number,
             outcome,
@@ -181,6 +198,8 @@ class Invocation(Call):
             retryable=retryable,
             idle_us=max(0, now - self._attempt_us - self._busy_us),
         )
+        self._dispatch.exhausted(self._number)
+        return following
 
 
 class Candidates(Generic[P]):

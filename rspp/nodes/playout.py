@@ -19,6 +19,7 @@ from rspp.contracts.media import FRAME_MS, MAX_QUEUED_MS, OUTPUT_FRAME_SAMPLES, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rspp.contracts.execution import Outcome
     from rspp.contracts.ports import Clock, Transport
 
 TAIL_FRAMES = 2 * MAX_QUEUED_MS // FRAME_MS
@@ -86,10 +87,13 @@ class PlayoutNode:
         self._turn = self._epoch = self._sequence = 0
         self._finished = False
         self._shed = 0
+        self._cancelled = self._heard = 0
         self._front = _EMPTY
         self._tail: deque[Pcm] = deque(maxlen=TAIL_FRAMES)
         self.sent = 0
         """Samples of the turn that passed the gate and were not taken back."""
+        self.cancelled_us = (0, 0)
+        """When the latest cancel came to this node and when nothing was left of its turn, microseconds."""
 
     def begin(self, turn: int, epoch: int) -> None:
         """A turn starts to speak."""
@@ -161,7 +165,14 @@ class PlayoutNode:
         self._work.set()
 
     def cancel(self, turn: int) -> int:
-        """Drop everything of ``turn``; returns how many of its samples were heard."""
+        """Drop everything of ``turn``, if that was not done; returns how many of its samples were heard."""
+        if turn != self._cancelled:
+            started_us = self._clock.now_us()
+            self._cancelled, self._heard = turn, self._clear(turn)
+            self.cancelled_us = (started_us, self._clock.now_us())
+        return self._heard
+
+    def _clear(self, turn: int) -> int:
         if turn != self._turn:
             return 0
         cleared = self._transport.clear()
@@ -172,6 +183,18 @@ class PlayoutNode:
         self.sent -= cleared
         self._on_cleared(cleared)
         return self.sent
+
+    def on_cancel(self) -> None:
+        """The turn is over."""
+        self.cancel(self._turn)
+
+    def on_barge_in(self) -> None:
+        """The caller interrupted."""
+        self.cancel(self._turn)
+
+    def on_budget_exhausted(self, outcome: Outcome) -> None:
+        """The turn ends because its time is used up."""
+        self.cancel(self._turn)
 
     async def run(self) -> None:
         """Play until cancelled."""

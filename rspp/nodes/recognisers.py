@@ -12,12 +12,15 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rspp.contracts.errors import ProviderError
+from rspp.contracts.execution import running_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from rspp._kernel import Attempt, SessionKernel
+    from rspp.contracts.execution import ExecutionContext
     from rspp.contracts.ports import Clock, RecognitionStream
+    from rspp.nodes.hosting import Dispatch
 
 T = TypeVar("T")
 
@@ -38,10 +41,15 @@ class Recognisers:
         streams: the preferred one first; all hear audio of the same form.
         kernel: decides which is called; none where nothing can take over.
         clock: the kernel's time.
+        dispatch: runs them as one node; none where nobody tells them anything.
     """
 
     def __init__(
-        self, streams: Sequence[RecognitionStream], kernel: SessionKernel | None, clock: Clock
+        self,
+        streams: Sequence[RecognitionStream],
+        kernel: SessionKernel | None,
+        clock: Clock,
+        dispatch: Dispatch | None = None,
     ) -> None:
         self._streams = tuple(streams)
         self._kernel = kernel
@@ -52,6 +60,8 @@ class Recognisers:
         self._asked_us = -1
         self._stopped: asyncio.Future[None] | None = None
         self._hung: dict[int, asyncio.Task[Any]] = {}
+        self._dispatch = dispatch
+        self._context = self._given(None)
 
     @property
     def managed(self) -> bool:
@@ -85,8 +95,12 @@ class Recognisers:
             raise ProviderError("no stt provider may be called", outcome="blocked", reason=answer)
         self._take(answer)
 
+    def _given(self, attempt: Attempt | None) -> ExecutionContext | None:
+        return self._dispatch.give(self._candidate, attempt) if self._dispatch is not None else None
+
     def _take(self, attempt: Attempt) -> None:
         self._attempt, self._candidate = attempt, attempt.candidate
+        self._context = self._given(attempt)
         self._attempt_us, self._busy_us = self._clock.now_us(), 0
 
     async def call(self, method: Callable[[RecognitionStream], Coroutine[Any, Any, T]]) -> T:
@@ -104,7 +118,8 @@ class Recognisers:
                 reason="provider_timeout",
             )
         started = self._clock.now_us()
-        task = asyncio.ensure_future(method(self._streams[self._candidate]))
+        with running_with(self._context):
+            task = asyncio.ensure_future(method(self._streams[self._candidate]))
         try:
             await self._wait({task}, self._limit_s(started))
         finally:
@@ -162,7 +177,7 @@ class Recognisers:
             return None
         now = self._clock.now_us()
         self._last = attempt.invocation
-        return self._kernel.attempt_finished(
+        following = self._kernel.attempt_finished(
             now,
             attempt.invocation,
             outcome,
@@ -170,6 +185,12 @@ class Recognisers:
             retryable=retryable,
             idle_us=max(0, now - self._attempt_us - self._busy_us),
         )
+        if self._dispatch is not None:
+            if outcome != "success":
+                # A call that hangs goes on by itself; it can see that nobody waits for it.
+                self._dispatch.stopped()
+            self._dispatch.exhausted(attempt.invocation)
+        return following
 
     @property
     def degraded(self) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
-from rspp.nodes.segmenter import Segmenter
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -14,6 +12,7 @@ if TYPE_CHECKING:
     from rspp.contracts.ports import Message, Responder, Synthesizer
     from rspp.nodes.invocation import Call, Candidates
     from rspp.nodes.playout import PlayoutNode
+    from rspp.nodes.segmenter import Segmenter
     from rspp.session.spoken import SpokenTurn
 
 
@@ -48,6 +47,7 @@ async def speak_reply(
     turn: int,
     history: Sequence[Message],
     responders: Candidates[Responder],
+    segmenter: Segmenter,
     synthesizers: Candidates[Synthesizer],
     playout: PlayoutNode,
     spoken: SpokenTurn,
@@ -59,14 +59,13 @@ async def speak_reply(
     Raises:
         ProviderError: a provider failed and no other could take over; what was queued stays queued.
     """
-    segmenter = Segmenter()
     handed_on = False
     call = responders.begin()
     results = call.stream(lambda candidate: responders.providers[candidate].respond(history))
     async with aclosing(results):
         async for fresh, delta in results:
             if fresh:
-                segmenter = Segmenter()
+                segmenter.drop()
                 on_action("")
             if delta.action:
                 on_action(delta.action)

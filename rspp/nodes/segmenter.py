@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rspp.contracts.execution import Outcome
 
 MIN_FIRST_CHARACTERS = 2
 MAX_CHARACTERS = 240
@@ -37,6 +41,22 @@ class Segmenter:
             segments.append(self._pending[:cut].strip())
             self._pending = self._pending[cut:]
         return [segment for segment in segments if segment]
+
+    def drop(self) -> None:
+        """What was not given back yet is void."""
+        self._pending = ""
+
+    def on_cancel(self) -> None:
+        """The turn is over."""
+        self.drop()
+
+    def on_barge_in(self) -> None:
+        """The caller interrupted."""
+        self.drop()
+
+    def on_budget_exhausted(self, outcome: Outcome) -> None:
+        """The turn ends because its time is used up."""
+        self.drop()
 
     def flush(self) -> list[str]:
         """The reply is over: returns what is left, if anything."""

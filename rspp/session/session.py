@@ -22,10 +22,12 @@ from rspp.contracts.errors import ProviderError
 from rspp.contracts.media import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Pcm
 from rspp.evidence.levels import RecordingLevel
 from rspp.nodes.edge import edge_buffer
-from rspp.nodes.invocation import Call, Candidates, Invocation
+from rspp.nodes.hosting import NodeHost
+from rspp.nodes.invocation import Call, Candidates, Invocation, Modality
 from rspp.nodes.playout import PlayoutNode, sound_time
 from rspp.nodes.recognisers import Recognisers
 from rspp.nodes.reply import PreparedSpeech, speak_reply
+from rspp.nodes.segmenter import Segmenter
 from rspp.nodes.stt import RecognitionNode
 from rspp.pipeline.candidates import provider_policy
 from rspp.pipeline.normalise import compile_pipeline, plan_template, profile_of, turn_policy
@@ -165,15 +167,20 @@ class Session:
         self._watcher = LeaseWatcher(
             store, lease, clock, offloader, on_renewed=self._renewed, on_lost=self._lost
         )
+        graph = compile_pipeline(spec).known()
+        self._kept = Kept()
+        self._host = NodeHost(
+            self.kernel, graph.nodes, clock, self._kept.of_node, self._measured, self._preempt
+        )
         hearing = any(modality == "stt" for modality, _ in settings["providers"]["candidates"])
+        hosted = self._host.dispatch("stt", providers.recognisers, 0)
         self._recognition = RecognitionNode(
-            Recognisers(providers.recognisers, self.kernel if hearing else None, clock),
+            Recognisers(providers.recognisers, self.kernel if hearing else None, clock, hosted),
             clock,
             self._transcript,
             self._recognised,
             spec.turn.max_utterance_ms,
         )
-        graph = compile_pipeline(spec).known()
         self._playout = PlayoutNode(
             self.kernel,
             clock,
@@ -186,6 +193,8 @@ class Session:
             self._sound_cleared,
             self._edge_decided,
         )
+        self._host.serve("stt", hosted)
+        self._host.serve("playout", self._playout)
         self._presenter = Presenter(transport, edge_buffer(graph.edge("turn", "presenter")), clock)
         self._asking = (self.kernel, self._playout.edge, self._presenter.router)
         profile = profile_of(spec)
@@ -196,7 +205,6 @@ class Session:
         self._window_fill = 0
         self._media_sample = 0
         self._recent = np.zeros(LEAD_IN_SAMPLES, dtype=np.int16)
-        self._kept = Kept()
         self._texts: dict[int, str] = {}
         self._text_ids: dict[int, str] = {}
         self._next_text = 0
@@ -435,6 +443,9 @@ class Session:
             self.kernel.provider_outcome(now, self.kernel.turn, "stt", outcome, latency_us)
         self._recording.latency("stt_final", 0, latency_us)
 
+    def _measured(self, name: str, turn: int, value_us: int) -> None:
+        self._recording.latency(name, turn, value_us)
+
     def _first_frame(self, turn: int) -> None:
         now = self._clock.now_us()
         if self._turn is not None and self._turn.number == turn:
@@ -499,6 +510,8 @@ class Session:
                     self._playout.hold()
                 case _kernel.CancelTurn(turn, reason):
                     self._cancel_turn(turn, reason)
+                case _kernel.TellNode():
+                    self._host.tell(effect)
                 case _kernel.CancelInvocation(invocation):
                     # A reply cannot go on without one of its providers.
                     if not self._recognition.cancel(invocation) and self._turn is not None:
@@ -571,10 +584,10 @@ class Session:
         turn = Reply(number=opened.turn, intent=opened.intent, opened_us=now)
         self._kept.open_turn(turn)
         synthesizers: Candidates[Synthesizer] = Candidates(
-            self._voices, lambda: Invocation(self.kernel, self._clock, turn.number, "tts")
+            self._voices, lambda: self._invocation(turn.number, "tts", self._voices)
         )
         responders: Candidates[Responder] = Candidates(
-            self._writers, lambda: Invocation(self.kernel, self._clock, turn.number, "llm")
+            self._writers, lambda: self._invocation(turn.number, "llm", self._writers)
         )
         if opened.intent == "utterance":
             if opened.reference != self._shown_utterance:
@@ -599,6 +612,10 @@ class Session:
         self._playout.begin(opened.turn, opened.epoch)
         turn.task = asyncio.create_task(self._reply(turn, responders, synthesizers), name="reply")
 
+    def _invocation(self, turn: int, modality: Modality, providers: Sequence[object]) -> Invocation:
+        dispatch = self._host.dispatch(modality, providers, turn)
+        return Invocation(self.kernel, self._clock, turn, modality, dispatch)
+
     async def _reply(
         self, turn: Reply, responders: Candidates[Responder], synthesizers: Candidates[Synthesizer]
     ) -> None:
@@ -606,16 +623,19 @@ class Session:
             turn.action = action
 
         try:
-            await speak_reply(
-                turn.number,
-                self._kept.history,
-                responders,
-                synthesizers,
-                self._playout,
-                turn.spoken,
-                self,
-                act,
-            )
+            segmenter = Segmenter()
+            with self._host.serving("segmenter", segmenter):
+                await speak_reply(
+                    turn.number,
+                    self._kept.history,
+                    responders,
+                    segmenter,
+                    synthesizers,
+                    self._playout,
+                    turn.spoken,
+                    self,
+                    act,
+                )
             turn.generated_whole = self._turn is turn
         except ProviderError as error:
             log.warning("provider failed", turn=turn.number, error=error.message, reason=error.reason)
@@ -635,18 +655,27 @@ class Session:
 
     def _cancel_turn(self, number: int, reason: str) -> None:
         started = self._clock.now_us()
-        self._recording.latency("cancel_to_gate_closed", number, started - self._step_us)
         heard = self._playout.cancel(number)
-        self._recording.latency("cancel_to_queue_cleared", number, self._clock.now_us() - self._step_us)
+        fenced_us, cleared_us = self._playout.cancelled_us
+        self._recording.latency("cancel_to_gate_closed", number, fenced_us - self._step_us)
+        self._recording.latency("cancel_to_queue_cleared", number, cleared_us - self._step_us)
         turn = self._turn
         if turn is None or turn.number != number:
             return
-        if turn.task is not None and turn.task is not asyncio.current_task():
-            turn.task.cancel()
+        self._preempt(number)
         if heard:
             self._perform(self.kernel.playback(started, number, "cancelled", heard))
         self._finish_history(turn, heard)
         log.info("turn cancelled", turn=number, reason=reason, heard_ms=heard * 1000 // OUTPUT_RATE_HZ)
+
+    def _preempt(self, number: int) -> None:
+        """Stop what makes the answer of a turn; what has ended, or is what asks for it, ends by itself."""
+        turn = self._turn
+        if turn is None or turn.number != number or turn.task is None:
+            return
+        if turn.task is not asyncio.current_task() and not turn.stopped:
+            turn.stopped = True
+            turn.task.cancel()
 
     def _close_turn(self, number: int, outcome: str) -> None:
         turn = self._turn

@@ -2,8 +2,8 @@
 
 | class | what | lives |
 |---|---|---|
-| turn-ephemeral | the reply that is being spoken | until its turn closes |
-| session-hot | the latest hypothesis, the failure notice spoken ahead | until the stint ends |
+| turn-ephemeral | the reply that is being spoken, what nodes keep for it | until its turn closes |
+| session-hot | the latest hypothesis, the notice spoken ahead, what nodes keep | until the stint ends |
 | session-durable | the conversation, the number of turns | over takeovers |
 | configuration | pipeline, profile, quotas: fixed for the stint by the plan | from the control plane |
 | provider health | circuits, in the kernel's own invocations | begins anew with each stint |
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
+    from rspp.contracts.execution import NodeStateClass
     from rspp.contracts.media import SpeechChunk
 
 EPHEMERAL, HOT, DURABLE = "turn_ephemeral", "session_hot", "session_durable"
@@ -43,6 +44,7 @@ class Reply:
         task: makes it.
         action: what follows once it was heard.
         generated_whole: whether all of it was made.
+        stopped: whether the task was told to stop.
     """
 
     number: int
@@ -52,6 +54,40 @@ class Reply:
     task: asyncio.Task[None] | None = None
     action: str = ""
     generated_whole: bool = False
+    stopped: bool = False
+
+
+class HeldState:
+    """The state of one node, apart from that of every other.
+
+    Args:
+        store: where the nodes of the session keep theirs.
+        node: id of the node.
+        scope: how long it lives.
+    """
+
+    def __init__(self, store: SessionState[Any], node: str, scope: str) -> None:
+        self._store = store
+        self._node = node
+        self._scope = scope
+
+    def get(self, state_class: NodeStateClass, key: str) -> object:
+        """Return what is kept; see ``StateHandle``."""
+        return self._store.get(self._scope, self._known(state_class), f"{self._node}/{key}")
+
+    def put(self, state_class: NodeStateClass, key: str, value: object) -> None:
+        """Keep ``value``; see ``StateHandle``.
+
+        Raises:
+            ValueError: another class, one that the node may not write, or no room.
+        """
+        self._store.put(self._scope, self._known(state_class), f"{self._node}/{key}", value)
+
+    @staticmethod
+    def _known(state_class: NodeStateClass) -> NodeStateClass:
+        if state_class not in (EPHEMERAL, HOT):
+            raise ValueError(f"state_class is {state_class!r}: choose {EPHEMERAL} or {HOT}")
+        return state_class
 
 
 class Kept:
@@ -59,20 +95,29 @@ class Kept:
 
     def __init__(self) -> None:
         self._state: SessionState[Any] = SessionState()
+        # A store of their own, so that nodes that keep much leave room for the conversation.
+        self._nodes: SessionState[Any] = SessionState()
+
+    def of_node(self, node: str, scope: str) -> HeldState:
+        """Return the state of a node."""
+        return HeldState(self._nodes, node, scope)
 
     def open_turn(self, reply: Reply) -> None:
         """A turn opens."""
         self._state.begin_turn(reply.number)
+        self._nodes.begin_turn(reply.number)
         self._state.put("turn", EPHEMERAL, "reply", reply)
         self._state.put("turn", DURABLE, "turns", reply.number)
 
     def close_turn(self) -> None:
         """The turn is closed."""
         self._state.end_turn()
+        self._nodes.end_turn()
 
     def end(self) -> None:
         """The stint is over: what was hot is gone."""
         self._state.end_stint()
+        self._nodes.end_stint()
 
     @property
     def reply(self) -> Reply | None:

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use rspp_kernel::effect::Effect;
 use rspp_kernel::event;
+use rspp_kernel::node::Hook;
 
 macro_rules! effect_classes {
     ( $( $(#[doc = $doc:literal])* $Name:ident { $( $field:ident : $kind:ty ),+ } )+ ) => {
@@ -49,6 +50,9 @@ effect_classes! {
     ResumeOutput { turn: u32 }
     /// The fence is closed already: clear the queue, stop providers, keep only what was heard.
     CancelTurn { turn: u32, reason: String }
+    /// Call the hook of a node, empty for none, and stop its work now if ``preempt``; ``outcome`` is what
+    /// follows. Nodes are counted as they were given to ``host``.
+    TellNode { node: u8, turn: u32, hook: String, outcome: String, preempt: bool }
     /// Stop one provider call; what it still gives is dropped.
     CancelInvocation { invocation: u32 }
     /// The turn is over; ``outcome`` is ``commit`` or ``abort``, ``reason`` is empty on commit.
@@ -87,6 +91,11 @@ fn one(py: Python<'_>, effect: &Effect) -> PyResult<Py<PyAny>> {
         Effect::CancelTurn { turn, reason } => {
             let reason = reason.into_owned();
             Py::new(py, CancelTurn { turn, reason })?.into_any()
+        }
+        Effect::TellNode { node, turn, told } => {
+            let hook = told.hook.map_or("", Hook::name).to_owned();
+            let (outcome, preempt) = (told.outcome.name().to_owned(), told.preempt);
+            Py::new(py, TellNode { node, turn, hook, outcome, preempt })?.into_any()
         }
         Effect::CancelInvocation { invocation } => Py::new(py, CancelInvocation { invocation })?.into_any(),
         Effect::CloseTurn { turn, outcome, reason } => {

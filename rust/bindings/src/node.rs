@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use rspp_kernel::event::{EventScope, PayloadClass};
+use rspp_kernel::input::Modality;
 use rspp_kernel::node::flow::{Classes, Flow};
-use rspp_kernel::node::{Hook, NodeDeclaration, Responsiveness};
+use rspp_kernel::node::{Hook, HostedNode, NodeDeclaration, Responsiveness};
 
 use crate::edge::choose;
 
@@ -34,6 +35,17 @@ fn declaration(declared: Declared) -> PyResult<NodeDeclaration> {
             .map(|(from, to)| Ok((class(from)?, class(to)?)))
             .collect::<PyResult<_>>()?,
     })
+}
+
+/// Id, scope, cancel responsiveness, hooks, and what the providers of a node do.
+pub(crate) type Hosted = (String, String, String, Vec<String>, Option<String>);
+
+/// A node of a session's graph; what classes it takes was checked with its pipeline.
+pub(crate) fn hosted(node: Hosted) -> PyResult<HostedNode> {
+    let (node_id, scope, responsiveness, hooks, modality) = node;
+    let declaration = declaration((node_id, scope, responsiveness, hooks, Vec::new(), Vec::new()))?;
+    let modality = modality.map(|name| choose("modality", &name, Modality::NAMES, Modality::ALL));
+    Ok(HostedNode { declaration, modality: modality.transpose()? })
 }
 
 fn names(classes: &BTreeSet<PayloadClass>) -> Vec<&'static str> {

@@ -5,10 +5,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyTuple};
 use rspp_kernel::admission::{self, Place, Point};
 use rspp_kernel::behaviour::{Behaviour, Behaviours};
+use rspp_kernel::budget::Action;
 use rspp_kernel::cancellation::CancelScope;
 use rspp_kernel::decision::Outcome;
 use rspp_kernel::edge::notice::What;
-use rspp_kernel::event::Lane;
+use rspp_kernel::event::{self, Lane};
 use rspp_kernel::evidence::ring;
 use rspp_kernel::fence::Verdict;
 use rspp_kernel::input::{
@@ -25,6 +26,7 @@ use crate::bundle;
 use crate::edge::{fields, EdgeBuffer};
 use crate::effects;
 use crate::lane::LaneRouter;
+use crate::node::{hosted, Hosted};
 use crate::policy::{choice, PlanTemplate, ProviderPolicy, TurnPolicy};
 
 const VERDICTS: [(&str, Verdict); 5] = [
@@ -503,6 +505,25 @@ impl SessionKernel {
     fn ingress(&mut self, now_us: u64, carrier_epoch: Option<i64>) -> (&'static str, u64) {
         let (verdict, epoch) = self.inner.ingress(now_us, carrier_epoch);
         (verdict.name(), epoch)
+    }
+
+    /// Name the nodes of the graph, which are told what becomes of them.
+    fn host(&mut self, nodes: Vec<Hosted>) -> PyResult<()> {
+        let nodes = nodes.into_iter().map(hosted).collect::<PyResult<_>>()?;
+        self.inner.host(nodes).map_err(|error| PyValueError::new_err(format!("{error}")))
+    }
+
+    /// What a node is given for a turn, or for the session with turn 0: id and seed of the turn.
+    fn execution_context(&self, turn: u32) -> PyResult<(Option<String>, Option<u64>)> {
+        let context = self.inner.execution_context(turn).map_err(|_| {
+            PyValueError::new_err(format!("turn is {turn}: choose the open turn, or 0 for the session"))
+        })?;
+        Ok((context.turn.map(|turn| event::turn_id(self.inner.epoch(), turn)), context.seed))
+    }
+
+    /// What follows for an invocation whose budget was found used up only as an attempt at it ended.
+    fn exhausted(&self, invocation: u32) -> &'static str {
+        self.inner.exhausted(invocation).map_or("", Action::name)
     }
 
     /// Begin a provider invocation; the first attempt, or the reason why there is none.

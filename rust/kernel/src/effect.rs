@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::names::named_enum;
+use crate::node::Told;
 use crate::plan::PlanHash;
 
 named_enum! {
@@ -61,6 +62,15 @@ pub enum Effect {
         turn: u32,
         /// Why.
         reason: Cow<'static, str>,
+    },
+    /// Call the node's hook, and stop its work where that is said.
+    TellNode {
+        /// Index of the node among those that the kernel was given.
+        node: u8,
+        /// The turn; 0 when it is about the session.
+        turn: u32,
+        /// What it must do.
+        told: Told,
     },
     /// Stop one provider call; what it still gives is dropped.
     CancelInvocation {

@@ -1,25 +1,27 @@
-//! The node host (RK-08): what a node declares, what it is given, and what happens to it.
+//! Nodes (RK-08): what one declares, what it is given, and what it is told of its fate.
 //!
-//! | state | by | becomes | effects |
-//! |---|---|---|---|
-//! | idle | `dispatch` | running | run |
-//! | running | `finish` | idle | - |
-//! | running | `cancel`, `barge_in`, preemptible | idle | the hook, preempt |
-//! | running | `cancel`, `barge_in`, cooperative | stopping | the hook |
-//! | running | its budget is used up | idle or stopping as above | both budget signals, the hook, the way out |
-//! | running | `fail` | idle | the way out |
-//! | stopping | `finish`, `fail` | idle | - |
+//! A node of the session runs as long as the session, a node of the turn as long as the turn is open.
 //!
-//! The way out is degrade if allowed, else fallback if allowed, else the turn ends with
-//! `node_timeout_or_failure`. A node that failed within its budget says nothing about budgets.
+//! | fate | nodes of the turn | nodes of the session |
+//! |---|---|---|
+//! | the caller interrupts | `on_barge_in`, end | `on_barge_in`, go on |
+//! | the turn's budget is used up | `on_budget_exhausted`, end | - |
+//! | a node's budget is used up and the plan has no way out | that one `on_budget_exhausted`, others `on_cancel`, end | - |
+//! | the turn ends early otherwise | `on_cancel`, end | - |
+//! | a node's budget is used up and there is a way out | that one `on_budget_exhausted`, goes on | the same |
+//! | a node, or one of its invocations, is cancelled | that one `on_cancel`, ends | the same |
+//! | the call or the right to hold it is gone | as an early end of the turn | `on_cancel`, end |
+//!
+//! A preemptible node that ends is stopped at once. A cooperative one looks for itself: the fence drops what
+//! it still gives. Only declared hooks are called. Dispatch, budgets and ways out are those of
+//! [`crate::invocation`].
 
 pub mod flow;
 
-use crate::budget::{Action, Budget, BudgetPolicy};
+use crate::budget::Action;
 use crate::event::{EventScope, PayloadClass};
+use crate::input::Modality;
 use crate::names::named_enum;
-use crate::reason::Reason;
-use crate::signal::Signal;
 
 named_enum! {
     /// How a node follows a cancel.
@@ -145,157 +147,66 @@ impl ExecutionContext {
     }
 }
 
-/// What the shell must do.
+/// What becomes of nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostEffect {
-    /// Run the node with this context.
-    Run(ExecutionContext),
-    /// Call the node's hook.
-    Call(Hook),
-    /// Stop the node now.
-    Preempt,
-    /// Record and send this signal of RK-17.
-    Emit(Signal, Reason),
-    /// End the turn.
-    EndTurn(Reason),
+pub enum Fate {
+    /// The caller interrupted the turn.
+    BargeIn,
+    /// The turn ends early, for any reason but the others.
+    Cancelled,
+    /// The turn's own budget is used up, and the turn ends.
+    TurnBudget,
+    /// The budget of the node with these providers is used up, and the turn ends.
+    NodeBudget(Modality),
+    /// The budget of the node with these providers is used up; the node goes on, or another way is taken.
+    WayOut(Modality, Action),
+    /// What the node with these providers does is cancelled.
+    NodeCancelled(Modality),
+    /// The call, or the right to hold it, is gone.
+    Over,
 }
 
-named_enum! {
-    /// Where a node is.
-    pub enum HostState {
-        Idle => "idle", Running => "running", Stopping => "stopping",
-    }
+/// What a node must do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The hook to call; none where the node did not declare it.
+    pub hook: Option<Hook>,
+    /// What follows for the node: it goes on, is helped out, or ends.
+    pub outcome: Action,
+    /// Whether the node is stopped at once. A cooperative one looks for itself, and what it still gives is
+    /// dropped.
+    pub preempt: bool,
 }
 
-/// One node and what it is doing.
-#[derive(Clone, Debug)]
-pub struct NodeHost {
-    declaration: NodeDeclaration,
-    policy: BudgetPolicy,
-    budget: Option<Budget>,
-    state: HostState,
+/// A node of a session's graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostedNode {
+    /// What it declares.
+    pub declaration: NodeDeclaration,
+    /// What its providers do, if it calls any.
+    pub modality: Option<Modality>,
 }
 
-impl NodeHost {
-    /// An idle node.
-    ///
-    /// # Errors
-    /// Its declaration is wrong.
-    pub fn new(declaration: NodeDeclaration, policy: BudgetPolicy) -> Result<Self, NodeError> {
-        declaration.validate()?;
-        Ok(Self { declaration, policy, budget: None, state: HostState::Idle })
-    }
-
-    /// What the node declared.
+impl HostedNode {
+    /// What this node is told of its fate; none when it does not concern the node.
     #[must_use]
-    pub const fn declaration(&self) -> &NodeDeclaration {
-        &self.declaration
-    }
-
-    /// Where the node is.
-    #[must_use]
-    pub const fn state(&self) -> HostState {
-        self.state
-    }
-
-    /// Runs the node; nothing happens while it runs already.
-    ///
-    /// # Errors
-    /// A node of a turn needs the turn and its seed.
-    pub fn dispatch(&mut self, now_us: u64, turn: Option<(u32, u64)>) -> Result<Vec<HostEffect>, NoTurn> {
-        let context = ExecutionContext::of(self.declaration.scope, turn)?;
-        if self.state != HostState::Idle {
-            return Ok(Vec::new());
-        }
-        self.state = HostState::Running;
-        self.budget = Some(Budget::start(self.policy, now_us));
-        Ok(vec![HostEffect::Run(context)])
-    }
-
-    /// The node has ended by itself.
-    pub fn finish(&mut self) {
-        self.state = HostState::Idle;
-        self.budget = None;
-    }
-
-    fn stop(&mut self, hook: Hook) -> Vec<HostEffect> {
-        let mut effects = Vec::new();
-        if self.declaration.hooks.contains(&hook) {
-            effects.push(HostEffect::Call(hook));
-        }
-        self.budget = None;
-        self.state = match self.declaration.responsiveness {
-            Responsiveness::Preemptible => {
-                effects.push(HostEffect::Preempt);
-                HostState::Idle
-            }
-            Responsiveness::Cooperative => HostState::Stopping,
+    pub fn told(&self, fate: Fate) -> Option<Told> {
+        let of_turn = self.declaration.scope == EventScope::Turn;
+        let own = |modality| self.modality == Some(modality);
+        let (ends, goes_on) = (Action::Terminate, Action::Continue);
+        let (hook, outcome) = match fate {
+            Fate::BargeIn => (Hook::OnBargeIn, if of_turn { ends } else { goes_on }),
+            Fate::TurnBudget if of_turn => (Hook::OnBudgetExhausted, ends),
+            Fate::NodeBudget(modality) if of_turn && own(modality) => (Hook::OnBudgetExhausted, ends),
+            Fate::Cancelled | Fate::NodeBudget(_) if of_turn => (Hook::OnCancel, ends),
+            Fate::WayOut(modality, action) if own(modality) => (Hook::OnBudgetExhausted, action),
+            Fate::NodeCancelled(modality) if own(modality) => (Hook::OnCancel, ends),
+            Fate::Over if !of_turn => (Hook::OnCancel, ends),
+            _ => return None,
         };
-        effects
-    }
-
-    /// The node's scope was cancelled.
-    pub fn cancel(&mut self) -> Vec<HostEffect> {
-        if self.state == HostState::Running {
-            self.stop(Hook::OnCancel)
-        } else {
-            Vec::new()
-        }
-    }
-
-    /// The caller interrupted; a node of the session listens on.
-    pub fn barge_in(&mut self) -> Vec<HostEffect> {
-        if self.state != HostState::Running {
-            return Vec::new();
-        }
-        if self.declaration.scope == EventScope::Turn {
-            return self.stop(Hook::OnBargeIn);
-        }
-        let hooked = self.declaration.hooks.contains(&Hook::OnBargeIn);
-        hooked.then_some(HostEffect::Call(Hook::OnBargeIn)).into_iter().collect()
-    }
-
-    /// When the budget is to be looked at, microseconds.
-    #[must_use]
-    pub fn due_us(&self) -> Option<u64> {
-        self.budget.and_then(|budget| budget.due_us())
-    }
-
-    /// Time passes.
-    pub fn tick(&mut self, now_us: u64) -> Vec<HostEffect> {
-        let Some(budget) = self.budget.as_mut() else { return Vec::new() };
-        let (decision, told) = budget.observe(now_us);
-        let mut effects = Vec::new();
-        let thresholds = told
-            .into_iter()
-            .flatten()
-            .filter(|(signal, _)| matches!(signal, Signal::BudgetWarning | Signal::BudgetExhausted));
-        effects.extend(thresholds.map(|(signal, reason)| HostEffect::Emit(signal, reason)));
-        if decision.exhausted {
-            effects.extend(self.stop(Hook::OnBudgetExhausted));
-            effects.push(way_out(decision.action));
-        }
-        effects
-    }
-
-    /// The node failed.
-    pub fn fail(&mut self) -> Vec<HostEffect> {
-        let was = std::mem::replace(&mut self.state, HostState::Idle);
-        self.budget = None;
-        if was == HostState::Running {
-            vec![way_out(self.policy.way_out())]
-        } else {
-            Vec::new()
-        }
-    }
-}
-
-const fn way_out(action: Action) -> HostEffect {
-    let reason = Reason::NodeTimeoutOrFailure;
-    match action {
-        Action::Degrade => HostEffect::Emit(Signal::Degrade, reason),
-        Action::Fallback => HostEffect::Emit(Signal::Fallback, reason),
-        Action::Continue | Action::Terminate => HostEffect::EndTurn(reason),
+        let hook = self.declaration.hooks.contains(&hook).then_some(hook);
+        let preempt = outcome == ends && self.declaration.responsiveness == Responsiveness::Preemptible;
+        (hook.is_some() || preempt).then_some(Told { hook, outcome, preempt })
     }
 }
 

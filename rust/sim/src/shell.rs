@@ -117,7 +117,10 @@ impl World {
             }
             Effect::ProbeUtterance { .. } => self.probe(agent),
             Effect::LeaveRoom { .. } => self.leave(agent),
-            Effect::EndUtterance { .. } | Effect::AgentState { .. } | Effect::CancelInvocation { .. } => {}
+            Effect::EndUtterance { .. }
+            | Effect::AgentState { .. }
+            | Effect::CancelInvocation { .. }
+            | Effect::TellNode { .. } => {}
         }
     }
 

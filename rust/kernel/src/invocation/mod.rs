@@ -20,7 +20,7 @@ pub mod circuit;
 pub mod outcome;
 pub mod policy;
 
-use crate::budget::{Budget, BudgetDecision};
+use crate::budget::{Action, Budget, BudgetDecision};
 use crate::bundle::Actions;
 use crate::cancellation::CancelToken;
 use crate::input::{Modality, ProviderOutcome};
@@ -138,6 +138,8 @@ pub struct BudgetDue {
     pub invocation: u32,
     /// Its turn.
     pub turn: u32,
+    /// What its provider does.
+    pub modality: Modality,
     /// What was decided.
     pub decision: BudgetDecision,
     /// What must be told.
@@ -167,6 +169,8 @@ pub struct Invocations {
     degraded_turn: [u32; 3],
     /// The latest invocation that ended in a lesser form, 0 before the first.
     degraded: u32,
+    /// The invocation whose budget was found used up as the latest attempt ended, and what follows.
+    exhausted: Option<(u32, Action)>,
     live: Vec<Invocation>,
     last: u32,
 }
@@ -232,6 +236,23 @@ impl Invocations {
     #[must_use]
     pub const fn degraded(&self, number: u32) -> bool {
         number != 0 && self.degraded == number
+    }
+
+    /// Keeps whose budget was found used up only as an attempt at it ended, and what follows.
+    pub fn exhaust(&mut self, found: Option<(u32, Action)>) {
+        self.exhausted = found;
+    }
+
+    /// What follows for an invocation whose budget was found used up as an attempt at it ended.
+    #[must_use]
+    pub fn exhausted(&self, number: u32) -> Option<Action> {
+        self.exhausted.filter(|(latest, _)| *latest == number).map(|(_, action)| action)
+    }
+
+    /// What the provider of a live invocation does.
+    #[must_use]
+    pub fn modality(&self, number: u32) -> Option<Modality> {
+        self.live.iter().find(|live| live.number == number).map(|live| live.modality)
     }
 
     /// Time in which the running invocations of a modality wait for something else is not charged.
@@ -345,7 +366,8 @@ impl Invocations {
             let Some(budget) = live.budget.as_mut() else { continue };
             if budget.due_us().is_some_and(|due_us| due_us <= now_us) {
                 let (decision, told) = budget.observe(now_us);
-                return Some(BudgetDue { invocation: live.number, turn: live.turn, decision, told });
+                let (invocation, turn, modality) = (live.number, live.turn, live.modality);
+                return Some(BudgetDue { invocation, turn, modality, decision, told });
             }
         }
         None

@@ -14,14 +14,6 @@ fn declaration(responsiveness: Responsiveness) -> NodeDeclaration {
     }
 }
 
-fn host(responsiveness: Responsiveness, degrade: bool, fallback: bool) -> NodeHost {
-    let policy = BudgetPolicy::new(1200, 1500, degrade, fallback).expect("a budget");
-    let mut host = NodeHost::new(declaration(responsiveness), policy).expect("a node");
-    let context = ExecutionContext { turn: Some(1), turn_state: true, seed: Some(7) };
-    assert_eq!(host.dispatch(0, Some((1, 7))), Ok(vec![HostEffect::Run(context)]));
-    host
-}
-
 #[test]
 fn a_class_changes_only_by_a_declared_transform() {
     let node = declaration(Responsiveness::Preemptible);
@@ -55,61 +47,56 @@ fn the_context_follows_the_scope() {
     assert_eq!(ExecutionContext::of(EventScope::Turn, None), Err(NoTurn));
 }
 
-#[test]
-fn g13_a_node_within_its_budget_goes_on() {
-    let mut host = host(Responsiveness::Preemptible, true, true);
-    assert_eq!((host.tick(10_000), host.state()), (vec![], HostState::Running));
+fn hosted(scope: EventScope, responsiveness: Responsiveness, modality: Modality) -> HostedNode {
+    let declaration = NodeDeclaration { scope, ..declaration(responsiveness) };
+    HostedNode { declaration, modality: Some(modality) }
 }
 
 #[test]
-fn g13_a_failure_within_the_budget_takes_the_way_out_that_is_allowed() {
-    let reason = Reason::NodeTimeoutOrFailure;
-    for (degrade, fallback, effect) in [
-        (true, true, HostEffect::Emit(Signal::Degrade, reason)),
-        (false, true, HostEffect::Emit(Signal::Fallback, reason)),
-        (false, false, HostEffect::EndTurn(reason)),
-    ] {
-        let mut host = host(Responsiveness::Preemptible, degrade, fallback);
-        assert_eq!((host.fail(), host.state()), (vec![effect], HostState::Idle));
-        assert_eq!(host.fail(), []);
+fn each_fate_is_told_to_those_whom_it_concerns() {
+    use Action::{Continue, Fallback, Terminate};
+    use Hook::{OnBargeIn, OnBudgetExhausted, OnCancel};
+    use Modality::{Llm, Stt, Tts};
+    let rows = [
+        // What becomes of them, what a node of the turn is told and what follows for it, and one of the session.
+        (Fate::BargeIn, Some((OnBargeIn, Terminate)), Some((OnBargeIn, Continue))),
+        (Fate::Cancelled, Some((OnCancel, Terminate)), None),
+        (Fate::TurnBudget, Some((OnBudgetExhausted, Terminate)), None),
+        (Fate::NodeBudget(Tts), Some((OnBudgetExhausted, Terminate)), None),
+        (Fate::NodeBudget(Llm), Some((OnCancel, Terminate)), None),
+        (Fate::WayOut(Tts, Fallback), Some((OnBudgetExhausted, Fallback)), None),
+        (Fate::WayOut(Stt, Fallback), None, Some((OnBudgetExhausted, Fallback))),
+        (Fate::NodeCancelled(Tts), Some((OnCancel, Terminate)), None),
+        (Fate::NodeCancelled(Stt), None, Some((OnCancel, Terminate))),
+        (Fate::Over, None, Some((OnCancel, Terminate))),
+    ];
+    for (fate, of_turn, of_session) in rows {
+        for responsiveness in Responsiveness::ALL {
+            let told = |scope, modality, row: Option<(Hook, Action)>| {
+                let preemptible = *responsiveness == Responsiveness::Preemptible;
+                let expected = row.map(|(hook, outcome)| {
+                    let preempt = preemptible && outcome == Terminate;
+                    Told { hook: Some(hook), outcome, preempt }
+                });
+                assert_eq!(hosted(scope, *responsiveness, modality).told(fate), expected, "{fate:?}");
+            };
+            told(EventScope::Turn, Tts, of_turn);
+            told(EventScope::Session, Stt, of_session);
+        }
     }
 }
 
 #[test]
-fn a_timeout_warns_exhausts_and_then_takes_the_way_out() {
-    let mut host = host(Responsiveness::Cooperative, false, false);
-    assert_eq!(host.due_us(), Some(1_200_000));
-    assert_eq!(host.tick(1_200_000), [HostEffect::Emit(Signal::BudgetWarning, Reason::BudgetWarning)]);
-    let told = host.tick(1_500_000);
+fn only_declared_hooks_are_called() {
+    let mut node = hosted(EventScope::Turn, Responsiveness::Preemptible, Modality::Tts);
+    node.declaration.buffers = false;
+    node.declaration.hooks = vec![Hook::OnCancel];
     assert_eq!(
-        told,
-        [
-            HostEffect::Emit(Signal::BudgetExhausted, Reason::BudgetExhausted),
-            HostEffect::Call(Hook::OnBudgetExhausted),
-            HostEffect::EndTurn(Reason::NodeTimeoutOrFailure)
-        ]
+        node.told(Fate::BargeIn),
+        Some(Told { hook: None, outcome: Action::Terminate, preempt: true })
     );
-    assert_eq!((host.state(), host.tick(9_000_000), host.fail()), (HostState::Stopping, vec![], vec![]));
-}
-
-#[test]
-fn a_cancel_preempts_or_waits_as_declared() {
-    let mut host = host(Responsiveness::Preemptible, false, false);
-    assert_eq!(host.cancel(), [HostEffect::Call(Hook::OnCancel), HostEffect::Preempt]);
-    assert_eq!((host.state(), host.cancel(), host.barge_in()), (HostState::Idle, vec![], vec![]));
-    let mut host = super::tests::host(Responsiveness::Cooperative, false, false);
-    assert_eq!(host.barge_in(), [HostEffect::Call(Hook::OnBargeIn)]);
-    assert_eq!((host.state(), host.dispatch(5, Some((2, 1)))), (HostState::Stopping, Ok(vec![])));
-    host.finish();
-    assert_eq!(host.state(), HostState::Idle);
-}
-
-#[test]
-fn a_node_of_the_session_listens_on_when_the_caller_interrupts() {
-    let policy = BudgetPolicy::new(0, 1000, false, false).expect("a budget");
-    let vad = NodeDeclaration { scope: EventScope::Session, ..declaration(Responsiveness::Preemptible) };
-    let mut host = NodeHost::new(vad, policy).expect("a node");
-    assert!(host.dispatch(0, None).is_ok_and(|effects| effects.len() == 1));
-    assert_eq!(host.barge_in(), [HostEffect::Call(Hook::OnBargeIn)]);
-    assert_eq!(host.state(), HostState::Running);
+    node.declaration.responsiveness = Responsiveness::Cooperative;
+    assert_eq!(node.told(Fate::BargeIn), None);
+    let told = Told { hook: Some(Hook::OnCancel), outcome: Action::Terminate, preempt: false };
+    assert_eq!(node.told(Fate::Cancelled), Some(told));
 }

@@ -8,6 +8,7 @@ use crate::effect::{AgentState, Effect, Intent, TurnOutcome};
 use crate::evidence::record::{Body, Class, Marker};
 use crate::fence::Hold;
 use crate::input::CancelSignal;
+use crate::node::Fate;
 use crate::policy::{LateAction, Overlap};
 use crate::prelude::Activity;
 use crate::reason::{Label, Reason};
@@ -108,7 +109,8 @@ impl SessionKernel {
         self.signal_turn(Class::Baseline, number, Signal::TurnOpen, Emitter::Rk03, Label::Empty);
         self.fire(&mut machine, number, Trigger::TurnOpen, Class::Baseline);
         self.deferred = None;
-        self.turn = Some(OpenTurn { number, machine, intent, finished: false });
+        self.turn = Some(OpenTurn { number, machine, intent, seed: plan.seed, finished: false });
+        self.nodes_ended = 0;
         self.gate.open(number, self.now_us);
         let plan_hash = plan.hash;
         self.effects.push(Effect::OpenTurn { turn: number, epoch, intent, reference, plan_hash });
@@ -175,7 +177,8 @@ impl SessionKernel {
         let turn = self.open_turn();
         self.signal_turn(Class::Baseline, turn, signal, Emitter::Rk06, Label::Empty);
         self.marker(Class::Baseline, turn, Marker::CancelAccepted, 0);
-        self.abort(Reason::Cancelled);
+        let fate = if signal == Signal::BargeIn { Fate::BargeIn } else { Fate::Cancelled };
+        self.abort_by(fate, Reason::Cancelled);
         self.agent_state(AgentState::Listening);
     }
 
@@ -215,7 +218,13 @@ impl SessionKernel {
 
     /// Aborts and closes the running turn.
     pub(super) fn abort(&mut self, reason: Reason) {
+        self.abort_by(Fate::Cancelled, reason);
+    }
+
+    /// Aborts and closes the running turn, whose nodes are told of their fate.
+    fn abort_by(&mut self, fate: Fate, reason: Reason) {
         if let Some(turn) = self.end_turn(Trigger::Abort, Label::Known(reason)) {
+            self.tell_nodes(turn, fate);
             let reason = Cow::Borrowed(reason.code());
             self.effects.push(Effect::CancelTurn { turn, reason: reason.clone() });
             self.effects.push(Effect::CloseTurn { turn, outcome: TurnOutcome::Abort, reason });
@@ -268,9 +277,14 @@ impl SessionKernel {
 
     /// Aborts the running turn because something in it failed, and says so if the policy wants it.
     pub(super) fn fail(&mut self, reason: Reason) {
+        self.fail_by(Fate::Cancelled, reason);
+    }
+
+    /// The same, for a budget that is used up.
+    pub(super) fn fail_by(&mut self, fate: Fate, reason: Reason) {
         let Some(open) = self.turn else { return };
         let (burst, speaking) = (self.burst, self.gate.held_by(Hold::Speech));
-        self.abort(reason);
+        self.abort_by(fate, reason);
         self.agent_state(AgentState::Listening);
         let again = open.intent == Intent::FailureNotice;
         if !self.policy.failure_notice || again || self.drained.is_some() {
@@ -302,7 +316,7 @@ impl SessionKernel {
         let turn = self.open_turn();
         let label = Label::Known(reason);
         self.signal_turn(Class::Baseline, turn, Signal::BudgetExhausted, Emitter::Rk17, label);
-        self.fail(reason);
+        self.fail_by(Fate::TurnBudget, reason);
     }
 
     /// Without evidence a turn may not go on; its terminal markers fit into the reserve.

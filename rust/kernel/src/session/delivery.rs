@@ -4,6 +4,7 @@ use crate::effect::Effect;
 use crate::evidence::record::{Class, Marker};
 use crate::fence::Hold;
 use crate::input::{ConnectionState, PlaybackEvent};
+use crate::node::Fate;
 use crate::reason::{Label, Reason};
 use crate::session::{Drained, SessionKernel};
 use crate::signal::{Emitter, Signal};
@@ -65,6 +66,7 @@ impl SessionKernel {
         self.drained = Some(Drained::Call);
         self.marker(Class::Terminal, self.open_turn(), Marker::GateClosed, self.authority.epoch());
         self.abort(Reason::TransportDisconnectOrStall);
+        self.tell_nodes(0, Fate::Over);
         let label = self.interner.label(reason);
         let reason = self.interner.owned(label);
         self.effects.push(Effect::LeaveRoom { reason });

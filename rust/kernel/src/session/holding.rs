@@ -6,6 +6,7 @@ use crate::decision::{Decision, Outcome, Phase, Scope};
 use crate::effect::{AgentState, Effect};
 use crate::evidence::record::{Call, Class, Marker};
 use crate::migration::{self, Step};
+use crate::node::Fate;
 use crate::reason::{Label, Reason};
 use crate::session::{Drained, SessionKernel, TURN_EPOCHS};
 use crate::signal::{Emitter, Signal};
@@ -84,6 +85,7 @@ impl SessionKernel {
         } else {
             self.drain_turn();
         }
+        self.tell_nodes(0, Fate::Over);
         let reason = self.interner.owned(reason);
         self.effects.push(Effect::LeaveRoom { reason });
     }

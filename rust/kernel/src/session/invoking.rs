@@ -8,6 +8,7 @@ use crate::input::{Modality, ProviderOutcome};
 use crate::invocation::outcome::Ending;
 use crate::invocation::policy::{InvocationPolicy, RetryDecision};
 use crate::invocation::{circuit, Attempt, BudgetDue, Finished, MAX_LIVE};
+use crate::node::Fate;
 use crate::policy::LateAction;
 use crate::prelude::Answer;
 use crate::reason::{Label, Reason};
@@ -40,6 +41,13 @@ impl SessionKernel {
     #[must_use]
     pub const fn degraded(&self, invocation: u32) -> bool {
         self.invocations.degraded(invocation)
+    }
+
+    /// What the plan says of this invocation's budget, found used up only as an attempt at it ended; its
+    /// node is told by the one who reports that end.
+    #[must_use]
+    pub fn exhausted(&self, invocation: u32) -> Option<Action> {
+        self.invocations.exhausted(invocation)
     }
 
     /// Begins a provider invocation for the open turn, or for the session with turn 0.
@@ -85,9 +93,13 @@ impl SessionKernel {
         self.enter(now_us);
         let call = Call::AttemptFinished { invocation, ending, idle_us };
         self.note_call(Class::Baseline, self.open_turn(), call);
+        self.invocations.exhaust(None);
         // A shell that gives up at the very limit may come before the timer.
         while let Some(due) = self.invocations.take_budget_due(self.now_us) {
             self.tell_budget(&due);
+            if due.decision.exhausted {
+                self.invocations.exhaust(Some((due.invocation, due.decision.action)));
+            }
         }
         let in_part = self.prelude.heard_in_part();
         let finished = self.invocations.finish(self.now_us, invocation, ending, idle_us, in_part)?;
@@ -153,7 +165,9 @@ impl SessionKernel {
             self.tell_budget(&due);
             let over = due.decision.action == Action::Terminate;
             if over && due.turn != 0 && due.turn == self.open_turn() {
-                self.fail(Reason::NodeTimeoutOrFailure);
+                self.fail_by(Fate::NodeBudget(due.modality), Reason::NodeTimeoutOrFailure);
+            } else if due.decision.exhausted {
+                self.tell_nodes(due.turn, Fate::WayOut(due.modality, due.decision.action));
             }
         }
     }
@@ -242,6 +256,12 @@ impl SessionKernel {
 
     fn stop_invocations(&mut self, token: CancelToken) {
         let (sent, count) = self.cancel_invocations(token);
+        for &modality in Modality::ALL {
+            let own = |(number, _): &&(u32, u32)| self.invocations.modality(*number) == Some(modality);
+            if let Some((_, turn)) = sent[..count].iter().find(own) {
+                self.tell_nodes(*turn, Fate::NodeCancelled(modality));
+            }
+        }
         for (invocation, _) in &sent[..count] {
             self.effects.push(Effect::CancelInvocation { invocation: *invocation });
         }

@@ -2,14 +2,16 @@
 //!
 //! `arbiter` opens and ends turns, `holding` watches authority, `listening` follows the caller,
 //! `arriving` is the gate of what comes in,
-//! `delivery` takes what the transport reports, `invoking` calls providers and cancels, `placing` keeps to
-//! the runtime's quotas, `starting` to the control plane's bundle, `recording` writes evidence. This file holds the state, the order within a step, and the gate.
+//! `delivery` takes what the transport reports, `invoking` calls providers and cancels, `hosting` tells nodes,
+//! `placing` keeps to the runtime's quotas, `starting` to the control plane's bundle, `recording` writes evidence.
+//! This file holds the state, the order within a step, and the gate.
 
 mod arbiter;
 pub mod arriving;
 mod delivery;
 mod edges;
 mod holding;
+pub mod hosting;
 mod invoking;
 mod listening;
 mod placing;
@@ -33,6 +35,7 @@ use crate::input::{Event, Input};
 use crate::interruption::Burst;
 use crate::invocation::Invocations;
 use crate::migration::Migration;
+use crate::node::HostedNode;
 use crate::plan::PlanTemplate;
 use crate::policy::TurnPolicy;
 use crate::prelude::{self, Prelude};
@@ -46,6 +49,8 @@ struct OpenTurn {
     number: u32,
     machine: Machine,
     intent: Intent,
+    /// Seed of its plan.
+    seed: u64,
     finished: bool,
 }
 
@@ -127,6 +132,9 @@ pub struct SessionKernel {
     migration: Migration,
     rotated_epoch: u64,
     invocations: Invocations,
+    nodes: Vec<HostedNode>,
+    /// Nodes of the open turn that ended before it, by the bit of their index.
+    nodes_ended: u64,
     stale_events: u64,
     stale_event_reported: Option<u32>,
     stale_reported: Option<u32>,
@@ -141,6 +149,8 @@ pub struct SessionKernel {
 }
 
 const TURN_EPOCHS: usize = 16;
+/// Effects of one step that need no allocation: those of an interruption that eleven nodes are told of.
+const EFFECTS: usize = 32;
 /// How many turns back the transport may still report on.
 const ENDED_TURNS: usize = 16;
 /// Latest time that is told apart: 146,000 years after boot.
@@ -190,6 +200,8 @@ impl SessionKernel {
             migration: Migration::default(),
             rotated_epoch: 0,
             invocations: Invocations::default(),
+            nodes: Vec::new(),
+            nodes_ended: 0,
             stale_events: 0,
             stale_event_reported: None,
             stale_reported: None,
@@ -198,7 +210,7 @@ impl SessionKernel {
             evidence: StageA::new(settings.evidence_capacity),
             downgraded: None,
             interner: Interner::default(),
-            effects: Vec::with_capacity(16),
+            effects: Vec::with_capacity(EFFECTS),
             delivered: false,
             crossings: 0,
         }

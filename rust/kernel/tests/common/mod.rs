@@ -524,7 +524,10 @@ impl Model {
                 assert!(std::mem::replace(&mut seen.utterance_open, false) && *utterance == seen.utterance);
             }
             Effect::LeaveRoom { .. } => seen.left += 1,
-            Effect::RefuseIntent { .. } | Effect::AgentState { .. } | Effect::CancelInvocation { .. } => {}
+            Effect::RefuseIntent { .. }
+            | Effect::AgentState { .. }
+            | Effect::CancelInvocation { .. }
+            | Effect::TellNode { .. } => {}
         }
     }
 
