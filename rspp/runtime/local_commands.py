@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import structlog
 from cyclopts import App, Parameter
 
+from rspp.contracts.errors import ConfigurationError
 from rspp.evidence.export import write_lines
 from rspp.evidence.payloads import PayloadStore
 from rspp.evidence.reader import open_recording
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from rspp.session.recording import Recorder
 
 log = structlog.get_logger(__name__)
+MOST_CALLS = 10_000
+"""Most calls of files with one name in an evidence folder."""
 
 app = App(
     name="rspp-local-runner",
@@ -43,9 +46,26 @@ def needs_network(spec: PipelineSpec) -> bool:
     return bool(endpoints(spec))
 
 
-def session_of(source: Path) -> str:
-    """Return the id of the session that a file becomes."""
-    return session_of_room(f"file-{source.stem}")
+def session_of(source: Path, recorded: Path | None = None) -> str:
+    """Return the id of the session that a file becomes.
+
+    Args:
+        source: the caller's file.
+        recorded: folder of the tenant's recordings. A file that is heard again is another call, not the same
+            one taken over, so its session has a number that none there has.
+
+    Raises:
+        ConfigurationError: there are ``MOST_CALLS`` recordings of files with this name.
+    """
+    name = session_of_room(f"file-{source.stem}"[:90])
+    if recorded is None or not (recorded / name).exists():
+        return name
+    for number in range(2, MOST_CALLS + 1):
+        if not (recorded / f"{name}-{number}").exists():
+            return f"{name}-{number}"
+    raise ConfigurationError(
+        f"{recorded}: holds {MOST_CALLS} calls of files named {source.stem}", hint="Name another --evidence."
+    )
 
 
 def hold_call(
@@ -81,7 +101,8 @@ def local_runner(
         in_: WAV file with the caller's speech.
         out: WAV file to write: the agent's voice, mono at 24 kHz, on the caller's timeline.
         pipeline: pipeline file.
-        evidence: folder for the call's recording, EVIDENCE/TENANT/file-NAME.
+        evidence: folder for the call's recording, EVIDENCE/TENANT/file-NAME, with a number for a file that is
+            heard again.
         tenant: whose call it is; RSPP_TENANT by default, or default.
         timeline: write what was recorded there too, one JSON object a line.
     """
@@ -93,7 +114,8 @@ def local_runner(
         if plan.folder is None and timeline is None:
             transcripts = hold_call(speech, voice, spec, session_of(in_))
         else:
-            transcripts = _recorded(speech, voice, spec, session_of(in_), plan, timeline)
+            kept = None if plan.folder is None else plan.folder / plan.tenant
+            transcripts = _recorded(speech, voice, spec, session_of(in_, kept), plan, timeline)
     for is_caller, text in transcripts:
         print(f"{'caller' if is_caller else 'agent '}  {text}")
     print(f"wrote {out}", file=sys.stderr)

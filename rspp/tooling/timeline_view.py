@@ -175,8 +175,11 @@ def _said(turn: TurnView, unsaid: str) -> Text:
         line.append(f"{name}: ", colour)
         if words.text is not None:
             line.append_text(printable(words.text))
+        elif words.count:
+            many = "word" if words.count == 1 else "words"
+            line.append(f"{words.count} {many}, {unsaid}", "dim")
         else:
-            line.append(f"{words.count} words, {unsaid}", "dim")
+            line.append("nothing was heard", "dim")
     return line
 
 

@@ -4,9 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
+
+from rspp.contracts.validation import check_stream
+from rspp.evidence.reader import open_recording
 
 EXAMPLE = Path("rspp/pipeline/examples/front-desk.yaml").resolve()
 
@@ -75,3 +79,13 @@ def test_bad_files_get_one_message_and_leave_nothing(
     assert lines[0] == f"error: {complaint}"
     assert lines[1].startswith("hint: ")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_file_that_is_heard_again_is_another_call(question: Path, tmp_path: Path) -> None:
+    files = ("--in", question, "--out", "out.wav", "--pipeline", EXAMPLE)
+    for _ in range(2):
+        assert run(*files, "--evidence", "kept", cwd=tmp_path).returncode == 0
+    kept = tmp_path / "kept" / "default"
+    assert sorted(path.name for path in kept.glob("file-*")) == ["file-question", "file-question-2"]
+    for session in kept.glob("file-*"):
+        assert check_stream(map(msgspec.json.encode, open_recording(session).records())).total_faults == 0

@@ -131,3 +131,14 @@ def test_an_export_that_breaks_off_leaves_the_file_that_was_there(
     assert run(["timeline", "export", str(recording), "--out", str(out)]) == 2
     assert out.read_bytes() == before
     assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_words_are_counted_as_people_count() -> None:
+    out = io.StringIO()
+    said = {"kind": "transcript", "turn": 1, "party": "agent", "text": "", "final": True}
+    for number, words in enumerate((0, 1), 1):
+        records = [header(), *turn(1, 1_000, 2_000, "commit", ""), said | {"words": words} | at(1_500)]
+        show_call(Console(file=out, width=100 * number, no_color=True), build_call(records))
+    shown = " ".join(out.getvalue().split())
+    assert "agent: nothing was heard" in shown
+    assert "agent: 1 word, not kept" in shown
