@@ -59,6 +59,10 @@ class TransportSink(Protocol):
         """
         ...
 
+    def on_stop(self, event_id: str) -> None:
+        """The caller asks the agent to be silent; ``event_id`` as for a chat text."""
+        ...
+
     def on_connection(self, state: ConnectionState, reason: str) -> None:
         """The connection or the caller's track changed; ``ended`` means the call is over."""
         ...

@@ -372,6 +372,17 @@ class Session:
             earliest = min(self._texts)
             del self._texts[earliest], self._text_ids[earliest]
 
+    def on_stop(self, event_id: str) -> None:
+        """The caller asks the agent to be silent; what is being answered ends, if the kernel lets it in."""
+        if self._ended.is_set():
+            return
+        now = self._step_time()
+        refusal = self.kernel.arrive(now, event_id, len(event_id.encode()))
+        if refusal:
+            log.warning("a stop was refused", reason=refusal)
+        else:
+            self._perform(self.kernel.cancel(now, "stop"))
+
     def _let_in(self, reference: int) -> None:
         now, size = self._step_time(), len(self._texts[reference].encode())
         refusal = self.kernel.arrive(now, self._text_ids.pop(reference), size)

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from rspp.contracts.ports import ConnectionState, TransportSink
 
 CHAT_TOPIC = "lk.chat"
+STOP_METHOD = "rspp.stop"
+"""What a front end calls to silence the agent; it takes nothing and answers nothing."""
+NOT_THE_CALLER = 403
+"""Error of a call by somebody whom the agent does not talk with."""
 CHAT_CHARACTERS = 16_385
 """Read of one text: one more than the kernel lets in, so that a longer one is refused and not cut."""
 CHAT_SECONDS = 5.0
@@ -145,6 +149,7 @@ class LiveKitTransport:
         )
         room = await enter_room(self._url, self._token, self._attach)
         self._room = room
+        room.local_participant.register_rpc_method(STOP_METHOD, self._on_stop)
         if self._left:
             await self._disconnect(room)
             raise TransportError(
@@ -373,6 +378,13 @@ class LiveKitTransport:
             caller.recognise(participant)
             caller.present.set()
             self._sink.on_text(text, f"{identity}/{reader.info.stream_id}")
+
+    def _on_stop(self, asked: rtc.RpcInvocationData) -> str:
+        caller = self._caller.identity if self._caller is not None else ""
+        if self._left or self._sink is None or not caller or asked.caller_identity != caller:
+            raise rtc.RpcError(NOT_THE_CALLER, "only the caller may stop the agent")
+        self._sink.on_stop(f"{caller}/{asked.request_id}")
+        return ""
 
     def _speaker(self, transcript: Transcript) -> tuple[str, str]:
         if transcript.caller and self._caller is not None:

@@ -92,6 +92,7 @@ class FakeSink(Watched):
         self.samples = 0
         self.loud_frames = 0
         self.texts: list[str] = []
+        self.stops: list[str] = []
         self.signals: list[tuple[ConnectionState, str]] = []
 
     def on_audio(self, pcm: Pcm) -> None:
@@ -104,6 +105,10 @@ class FakeSink(Watched):
         """Chat text."""
         self.texts.append(text)
         self.changed()
+
+    def on_stop(self, event_id: str) -> None:
+        """Stop."""
+        self.stops.append(event_id)
 
     def on_connection(self, state: ConnectionState, reason: str) -> None:
         """Signal."""
@@ -174,6 +179,11 @@ class Peer(Watched):
     async def chat(self, text: str) -> None:
         """Write to the agent."""
         await self.room.local_participant.send_text(text, topic="lk.chat")
+
+    async def stop(self, identity: str) -> str:
+        """Ask the agent to be silent; returns its answer."""
+        participant = self.room.local_participant
+        return await participant.perform_rpc(destination_identity=identity, method="rspp.stop", payload="")
 
     async def reaches(self, identity: str) -> None:
         """Wait until a participant can take texts; the server drops earlier ones."""

@@ -112,6 +112,21 @@ async def test_chat_is_heard_whole(livekit_server: LiveKitServer) -> None:
         assert len(sink.texts[1]) == 9_000
 
 
+async def test_the_caller_and_nobody_else_may_stop_the_agent(livekit_server: LiveKitServer) -> None:
+    async with in_call(livekit_server) as (_, sink, peer):
+        assert await peer.stop(AGENT) == ""
+        (event_id,) = sink.stops
+        assert event_id.startswith("caller/")
+        other = await Peer(livekit_server, "room", "other").join(microphone=False)
+        try:
+            await other.reaches(AGENT)
+            with pytest.raises(rtc.RpcError, match="only the caller"):
+                await other.stop(AGENT)
+        finally:
+            await other.leave()
+        assert sink.stops == [event_id]
+
+
 async def test_a_caller_without_a_microphone_may_write(livekit_server: LiveKitServer) -> None:
     sink, peer = FakeSink(), Peer(livekit_server, "room")
     transport = agent_transport(livekit_server, "room")

@@ -21,6 +21,9 @@ class FakeSink:
     def on_text(self, text: str, event_id: str = "") -> None:
         raise AssertionError(text)
 
+    def on_stop(self, event_id: str) -> None:
+        raise AssertionError(event_id)
+
     def on_connection(self, state: str, reason: str) -> None:
         self.states.append(state)
         if state == "ended":
