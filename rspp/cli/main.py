@@ -69,6 +69,15 @@ def run(arguments: list[str]) -> int:
     return run_command(lambda: run_app(build_app(), arguments))
 
 
+def _run() -> int:
+    # Some commands hold calls, and what these log is no result.
+    from rspp.runtime.logs import set_up_logs
+
+    set_up_logs()
+    return run_app(build_app())
+
+
 def main() -> None:
     """Entry point of ``rspp-cli``."""
-    sys.exit(run(sys.argv[1:]))
+    if not answer_version("rspp-cli"):
+        sys.exit(run_command(_run))

@@ -12,6 +12,7 @@ from rspp.evidence.memory import MemoryRecorder
 from rspp.pipeline.spec import PipelineSpec
 from rspp.replay.audio import read_audio
 from rspp.replay.recorded_call import read_call
+from rspp.replay.turn_starts import recorded_turn_starts
 from rspp.runtime.local_commands import needs_network
 from rspp.runtime.loopback_call import loopback_call
 from rspp.session.virtual_time import run_virtual
@@ -65,8 +66,15 @@ def hear_again(recording: Recording, stint: Stint) -> Trace:
         )
     audio = read_audio(recording.path, recording.stints, stint=str(stint.header["stint"]))
     memory = MemoryRecorder()
+    turn_starts = recorded_turn_starts(stint.header, stint.records())
     run_virtual(
-        loopback_call(RecordedCaller(audio.caller), spec, session_id=recording.session_id, recorder=memory)
+        loopback_call(
+            RecordedCaller(audio.caller),
+            spec,
+            session_id=recording.session_id,
+            recorder=memory,
+            turn_starts=turn_starts,
+        )
     )
     header = memory.headers[0] | {"behaviours": list(_kernel.BEHAVIOURS)}
     trace = read_call(header, memory.records).trace

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from rspp._kernel import Admission
     from rspp.contracts.ports import Clock
+    from rspp.contracts.turn_start import TurnStarts
     from rspp.pipeline.spec import PipelineSpec
     from rspp.providers.registry import Providers
     from rspp.session.recording import Recorder
@@ -39,6 +40,7 @@ async def loopback_call(
     on_session: Callable[[Session], None] | None = None,
     pool: WorkPool | None = None,
     admission: Admission | None = None,
+    turn_starts: TurnStarts | None = None,
 ) -> Session:
     """Hold a call with a caller of this process and return the ended session.
 
@@ -51,6 +53,7 @@ async def loopback_call(
         on_session: called with the session before the call begins.
         pool: shared with other calls, as those of a runtime share one; none gives the call its own.
         admission: quotas shared likewise; none gives the call its own.
+        turn_starts: tells what turns may start from; none holds the call without a control plane.
 
     In a virtual-time loop providers run inline and the call takes no real waiting; in any other loop
     it takes as long as it lasts.
@@ -84,6 +87,7 @@ async def loopback_call(
         recorder=recorder,
         admission=admission,
         work=work,
+        turn_starts=turn_starts,
     )
     if on_session is not None:
         on_session(session)

@@ -146,8 +146,9 @@ def test_modules_are_asked_in_order_and_the_first_failure_decides() -> None:
         left.remove(name)
 
 
-def test_an_artifact_for_other_event_schemas_is_incompatible() -> None:
-    found = unresolved(put("compatibility", {"schema_min": "v1.1", "schema_max": "v2.0"}))
+@pytest.mark.parametrize(("low", "high"), [("v1.1", "v2.0"), ("v0.1", "v0.9")])
+def test_an_artifact_for_other_event_schemas_is_incompatible(low: str, high: str) -> None:
+    found = unresolved(put("compatibility", {"schema_min": low, "schema_max": high}))
     assert (found.code, found.reason) == ("snapshot_incompatible", INVALID)
 
 

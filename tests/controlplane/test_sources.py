@@ -183,6 +183,19 @@ def test_only_endpoints_that_may_come_back_are_asked_again_with_growing_waits() 
     assert sleep.waited == [0.1, 0.15, 0.15]
 
 
+def test_an_endpoint_that_answers_at_the_second_time_has_no_problem() -> None:
+    flaky, dead = FakeSource(unreachable(), "flaky"), FakeSource(unreachable(), "dead")
+
+    class FakeMoment(FakeSleep):
+        def __call__(self, seconds: float) -> None:
+            super().__call__(seconds)
+            flaky.answer = encoded()
+
+    received = ArtifactReader(settings_of(dead, flaky), FakeMoment()).read(ISSUED_MS)
+    assert (received.source, received.problems) == ("flaky", ("does not answer",))
+    assert (dead.asked, flaky.asked) == (2, 2)
+
+
 def test_a_stale_endpoint_is_passed_over() -> None:
     expired = FakeSource(encoded(valid_s=1.5), "expired")
     sources = [

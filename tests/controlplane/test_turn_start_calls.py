@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rspp.controlplane.refreshing import ControlPlane
 from rspp.controlplane.settings import ControlPlaneSettings
 from rspp.controlplane.sources import EnvironmentSource, FileSource, HttpSource
 from rspp.evidence.baseline_reading import entries_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from rspp.contracts.turn_start import TurnStart, TurnStartRequest
     from rspp.controlplane.sources import Source
     from rspp.tooling.faults import Record, Step
     from tests.controlplane.snapshots import Change
@@ -173,10 +175,11 @@ def test_a_deferred_turn_opens_when_the_source_is_back() -> None:
     assert [decision["reason"] for decision in call.decisions("defer")] == ["snapshot_invalid_or_missing"]
     assert call.decisions("reject") == []
     assert (False, ANSWER) in call.caller.transcripts
-    back_us = call.caller.begun_ms["fault"] * 1000
-    start_us = told(call)[0]["at_us"]
-    opened = [record["at_us"] - start_us for record in call.records if record.get("to") == "Active"]
-    assert 0 <= opened[0] - back_us <= 120_000, "the turn opened at the first snapshot that came"
+    back_us = told(call)[0]["at_us"] + call.caller.begun_ms["fault"] * 1000
+    renewed_us = next(record["at_us"] for record in told(call) if record["at_us"] >= back_us)
+    opened = [record["at_us"] for record in call.records if record.get("to") == "Active"]
+    assert renewed_us - back_us <= 100_000
+    assert opened[0] == renewed_us, "the turn opens at the moment of the first snapshot that comes"
 
 
 # ------------------------------------------------------------------ versions, and the way of a turn
@@ -240,6 +243,26 @@ def test_without_a_control_plane_plans_say_that_nobody_manages_them() -> None:
     assert provenance["routing_view_snapshot"] == "routing-view/unmanaged"
     assert "needs_bundle" not in settings["policy"]
     assert told(call) == []
+
+
+def test_a_session_that_has_ended_is_followed_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    follow = ControlPlane.follow
+
+    def spied(
+        plane: ControlPlane, request: TurnStartRequest, listener: Callable[[TurnStart], None]
+    ) -> Callable[[], None]:
+        leave = follow(plane, request, listener)
+
+        def leave_and_count() -> None:
+            leave()
+            left.append(len(plane._followers))
+
+        return leave_and_count
+
+    monkeypatch.setattr(ControlPlane, "follow", spied)
+    call_under(FaultSnapshots(PIPELINE)).hold()
+    assert left == [0]
 
 
 def test_a_minute_tells_a_session_eight_times_at_most() -> None:
