@@ -168,6 +168,8 @@ class Artifact(Struct, frozen=True, kw_only=True):
         graph_compiler: CP-03.
         admission: CP-05.
         lease: CP-07.
+        retention: how long evidence is kept; ``rspp.controlplane.retention`` reads it, and no turn depends on
+            it, so whatever stands there does not make an artifact invalid.
     """
 
     schema_version: str
@@ -186,6 +188,7 @@ class Artifact(Struct, frozen=True, kw_only=True):
     graph_compiler: Section[CompiledGraph] | UnsetType = UNSET
     admission: Section[Admission] | UnsetType = UNSET
     lease: Section[LeaseStatement] | UnsetType = UNSET
+    retention: Any = UNSET
 
     @property
     def expires_ms(self) -> int:
@@ -218,9 +221,9 @@ class Artifact(Struct, frozen=True, kw_only=True):
         return low <= EVENT_SCHEMA <= high
 
     def digest(self) -> str:
-        """Return SHA-256 in hex over what it says, without when it said so and who signed it."""
+        """Return SHA-256 in hex over what turns start from, without when it said so and who signed it."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
-        for name in ("issued_at_utc", "expires_at_utc", "signature", "stale"):
+        for name in ("issued_at_utc", "expires_at_utc", "signature", "stale", "retention"):
             plain.pop(name, None)
         for name in SECTIONS:
             if name in plain:

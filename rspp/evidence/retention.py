@@ -7,7 +7,6 @@ not be told from a tampered one. Artifacts whose key is destroyed are not swept:
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
@@ -23,7 +22,7 @@ from rspp.evidence.payloads import PayloadStore
 from rspp.evidence.redaction import PAYLOAD_CLASSES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rspp.evidence.artifact_file import Artifact
@@ -34,12 +33,6 @@ DEFAULT_MS = 30 * DAY_MS
 PII_LIMIT_MS = 7 * DAY_MS
 PHI_LIMIT_MS = DAY_MS
 MAX_POLICY_BYTES = 1 << 20
-DISTRIBUTION_VARIABLES = (
-    "RSPP_CP_DISTRIBUTION_PATH",
-    "RSPP_CP_DISTRIBUTION_HTTP_URLS",
-    "RSPP_CP_DISTRIBUTION_HTTP_URL",
-)
-"""Environment variables that name a control plane's distribution of policies."""
 Duration: TypeAlias = Annotated[int, Meta(ge=1, le=1 << 53)]
 PolicySource: TypeAlias = Literal[
     "policy_artifact", "cp_distribution_file", "cp_distribution_http", "default_fallback", "mixed"
@@ -118,29 +111,16 @@ def default_policy(tenant: str) -> RetentionPolicy:
     )
 
 
-def resolve_policy(
-    path: Path | None, tenant: str, environment: Mapping[str, str] | None = None
-) -> ResolvedPolicy:
-    """Return the policy of a tenant: of the explicit file, else the default.
-
-    This runtime takes no policies from a control plane. Where one is configured, the fallback reason says
-    that nothing was fetched from it.
+def resolve_policy(path: Path, tenant: str) -> ResolvedPolicy:
+    """Return the policy of a tenant in an explicit file.
 
     Args:
-        path: the file: one policy, or ``{"policies": [...]}``; none when none is given.
+        path: the file: one policy, or ``{"policies": [...]}``.
         tenant: the tenant.
-        environment: ``os.environ`` when absent.
 
     Raises:
         EvidenceError: the file is not usable; its ``reason`` is one of the ``RETENTION_POLICY_...`` codes.
     """
-    if path is None:
-        given = os.environ if environment is None else environment
-        configured = any(given.get(name, "").strip() for name in DISTRIBUTION_VARIABLES)
-        reason: FallbackReason = (
-            "cp_distribution_fetch_failed" if configured else "cp_distribution_unconfigured"
-        )
-        return ResolvedPolicy(default_policy(tenant), "default_fallback", reason)
     for policy in _policies(path):
         if policy.tenant_id == tenant:
             return ResolvedPolicy(policy, "policy_artifact", "")

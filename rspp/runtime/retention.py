@@ -14,7 +14,7 @@ from cyclopts import Parameter, validators
 from rspp.terminal import show_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rspp.evidence.retention import TenantSweep
 
@@ -36,7 +36,8 @@ def retention_sweep(
 ) -> int:
     """Remove recorded evidence that is older than its tenant's policy allows, class by class.
 
-    Without --policy the defaults hold: 30 days, PII 7 days, PHI 1 day.
+    Without --policy those of the control plane hold, where RSPP_CP_DISTRIBUTION_… names one, and else the
+    defaults: 30 days, PII 7 days, PHI 1 day.
 
     Args:
         store: the evidence folder.
@@ -82,6 +83,7 @@ def sweep(
     interval_ms: int,
     runs: int,
     sleep: Callable[[float], None],
+    environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Sweep some tenants, several times.
 
@@ -93,6 +95,7 @@ def sweep(
         interval_ms: time from one run to the next.
         runs: how many.
         sleep: waits that many seconds.
+        environment: ``os.environ`` when absent; says where a control plane's policies come from.
 
     Returns:
         The report; of more than 1,000 runs it tells the last ones.
@@ -104,6 +107,7 @@ def sweep(
     import msgspec
 
     from rspp.contracts.errors import ConfigurationError
+    from rspp.controlplane.retention import distributed_policies
     from rspp.evidence.audit_http import audit_sink
     from rspp.evidence.retention import resolve_policy, sweep_tenant
     from rspp.runtime.environment import tenant_name
@@ -125,7 +129,10 @@ def sweep(
             sleep(interval_ms / 1000)
         now = time.time_ns() // 1_000_000 if now_ms is None else now_ms + number * interval_ms
         # All of them first: a file that lacks one tenant must stop the sweep before anything is removed.
-        resolved = [resolve_policy(policy, name) for name in names]
+        if policy is None:
+            resolved = distributed_policies(names, wall_clock_ms=now, environment=environment, sleep=sleep)
+        else:
+            resolved = [resolve_policy(policy, name) for name in names]
         swept = [sweep_tenant(store, one, sink, now_ms=now) for one in resolved]
         sources |= {one.source for one in resolved}
         reasons |= {one.fallback_reason for one in resolved}

@@ -12,7 +12,7 @@ from rspp.contracts.errors import ConfigurationError
 from rspp.controlplane.retention import distributed_policies
 from rspp.evidence.payloads import PayloadStore
 from rspp.runtime.retention import sweep
-from tests.controlplane.snapshots import ISSUED_MS, FakeSleep, document, drop, encoded, put, serving
+from tests.controlplane.snapshots import ISSUED_MS, FakeSleep, artifact, document, drop, encoded, put, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,6 @@ def test_addresses_beat_the_file(tmp_path: Path) -> None:
         (put("retention/tenant_policies/acme/pii_retention_limit_ms", 299), "policy_invalid"),
         (put("tenant_id", "other"), "policy_invalid"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_used_leaves_the_defaults_and_says_why(
     change: Change, reason: str, tmp_path: Path
@@ -103,6 +102,10 @@ def test_a_control_plane_that_is_away_or_out_of_date_leaves_the_defaults(tmp_pat
         distributed_policies(
             ["acme"], wall_clock_ms=1, environment={"RSPP_CP_DISTRIBUTION_HTTP_URL": "http://far.example"}
         )
+
+
+def test_what_turns_start_from_is_the_same_whatever_the_retention() -> None:
+    assert artifact(put("retention", SECTION)).digest() == artifact(put("retention", 5)).digest()
 
 
 def test_a_sweep_keeps_what_the_control_plane_keeps_and_asks_anew_for_each_run(tmp_path: Path) -> None:

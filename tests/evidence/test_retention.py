@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rspp.contracts.errors import EvidenceError
+from rspp.controlplane.retention import distributed_policies
 from rspp.evidence.audit import FileAudit, audit_events, log_name
 from rspp.evidence.deletion import DeletionRequest, delete_evidence
 from rspp.evidence.payloads import PayloadStore
 from rspp.evidence.redaction import PAYLOAD_CLASSES
 from rspp.evidence.retention import (
     DAY_MS,
-    DISTRIBUTION_VARIABLES,
     ResolvedPolicy,
     default_policy,
     resolve_policy,
@@ -161,13 +161,11 @@ def test_a_policy_file_that_is_wrong_stops_the_sweep_with_its_code(
 
 
 def test_without_a_file_the_defaults_hold_and_the_reason_is_said() -> None:
-    resolved = resolve_policy(None, "acme", {})
+    (resolved,) = distributed_policies(["acme"], wall_clock_ms=NOW, environment={})
     assert (resolved.source, resolved.fallback_reason) == ("default_fallback", "cp_distribution_unconfigured")
     assert resolved.policy.window_ms("PII") == 604_800_000
     assert resolved.policy.window_ms("PHI") == 86_400_000
     assert resolved.policy.window_ms("audio_raw") == 2_592_000_000
-    for variable in DISTRIBUTION_VARIABLES:
-        assert resolve_policy(None, "acme", {variable: "x"}).fallback_reason == "cp_distribution_fetch_failed"
 
 
 def test_classes_without_a_window_of_their_own_have_the_default(tmp_path: Path) -> None:
