@@ -72,6 +72,8 @@ async def join_room(
         closing(ThreadOffloader("control-plane", threads=1)) as reading,
     ):
         async with control_plane_running(control_plane, clock, reading) as plane:
+            if sink is not None and plane is not None:
+                sink.watch_snapshot(lambda: (plane.version, plane.age_ms))
             work = pool.session(node_budgets(plan.spec))
             providers = await open_providers(plan.spec, offloader, work.seat)
             handed_over = False

@@ -113,6 +113,8 @@ async def serve_dispatches(plan: ServePlan) -> int:
         )
         if telemetry is not None:
             telemetry.watch("work_pool", "tasks", lambda: calls.waiting_work)
+            if plane is not None:
+                telemetry.watch_snapshot(lambda: (plane.version, plane.age_ms))
         link = WorkerLink(plan.access, agent_name=plan.agent_name, jobs=calls, version=version())
         calls.on_done = _reporting(link)
 

@@ -35,6 +35,7 @@ class Gauges:
         self._queued: dict[SessionContext, dict[str, float]] = {}
         self._decided: deque[tuple[int, int, int]] = deque(maxlen=WINDOW_S)
         self._watched: dict[tuple[str, str], Callable[[], float]] = {}
+        self._snapshot: Callable[[], tuple[int, float]] | None = None
 
     def begin(self, context: SessionContext) -> None:
         """A session runs here from now on."""
@@ -84,6 +85,27 @@ class Gauges:
             if (queue, unit) not in self._watched and len(self._watched) >= MAX_WATCHED:
                 raise ValueError(f"more than {MAX_WATCHED} queues are watched; {queue!r} is one too many")
             self._watched[queue, unit] = read
+
+    def watch_snapshot(self, read: Callable[[], tuple[int, float]]) -> None:
+        """Show the control plane's snapshot in force.
+
+        Args:
+            read: returns its version and its age in milliseconds at once, from any thread.
+        """
+        with self._lock:
+            self._snapshot = read
+
+    def snapshot_version(self) -> Iterable[Labelled]:
+        """Return the version of the snapshot in force; nothing without a control plane."""
+        with self._lock:
+            read = self._snapshot
+        return [] if read is None else [(read()[0], {})]
+
+    def snapshot_age_ms(self) -> Iterable[Labelled]:
+        """Return the age of the snapshot in force; nothing without a control plane."""
+        with self._lock:
+            read = self._snapshot
+        return [] if read is None else [(read()[1], {})]
 
     def active_sessions(self) -> Iterable[Labelled]:
         """Return the number of sessions of each tenant."""

@@ -72,6 +72,19 @@ METRICS = (
     Metric(
         "shed_rate", "gauge", (), "Share of the last minute's admission decisions that did not admit, 0 to 1."
     ),
+    # The control plane.
+    Metric(
+        "control_plane_snapshot_version",
+        "gauge",
+        (),
+        "Version of the control plane's snapshot in force; none without a control plane.",
+    ),
+    Metric(
+        "control_plane_snapshot_age_ms",
+        "gauge",
+        (),
+        "How long ago the snapshot in force was asked for; turns stop opening at 12 s.",
+    ),
     # Sessions and turns.
     Metric("active_sessions", "gauge", ("tenant",), "Calls that run here."),
     Metric("sessions_total", "counter", ("tenant", "pipeline"), "Calls that began or were taken over here."),

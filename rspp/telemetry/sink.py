@@ -188,6 +188,10 @@ class TelemetrySink:
         """Show the depth of another queue of the process; see ``Gauges.watch``."""
         self.gauges.watch(queue_name, unit, read)
 
+    def watch_snapshot(self, read: Callable[[], tuple[int, float]]) -> None:
+        """Show the control plane's snapshot in force; see ``Gauges.watch_snapshot``."""
+        self.gauges.watch_snapshot(read)
+
     @property
     def enqueued(self) -> int:
         """Batches taken."""
@@ -338,6 +342,8 @@ class TelemetrySink:
             "queue_depth": self.gauges.queue_depth,
             "shed_rate": self.gauges.shed_rate,
             "active_sessions": self.gauges.active_sessions,
+            "control_plane_snapshot_version": self.gauges.snapshot_version,
+            "control_plane_snapshot_age_ms": self.gauges.snapshot_age_ms,
             "telemetry_enqueued_total": lambda: [(self._enqueued, {})],
             "telemetry_dropped_total": lambda: [
                 (self._dropped, {"stage": "evidence"}),

@@ -64,6 +64,7 @@ ADDED_BY_PROMETHEUS = {"job": "rspp", "instance": "host:8081"}
 def emitted() -> dict[str, list[dict[str, str]]]:
     """Every series that a runtime shows after such calls: its labels, by its name."""
     sink = TelemetrySink(TelemetrySettings())
+    sink.watch_snapshot(lambda: (7, 500.0))
     sink.begin(context())
     sink.offer(context(), lines(*ANSWERED, *INTERRUPTED, *TROUBLE))
     found: dict[str, list[dict[str, str]]] = {"up": [ADDED_BY_PROMETHEUS]}

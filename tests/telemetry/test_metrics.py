@@ -243,3 +243,10 @@ def test_tenants_are_told_apart_up_to_a_bound() -> None:
     }
     assert len(counts) == MAX_TENANTS + 1
     assert counts[frozenset({("tenant", "other")})] == 20
+
+
+def test_the_snapshot_in_force_is_shown_where_there_is_a_control_plane() -> None:
+    gauges = Gauges()
+    assert (gauges.snapshot_version(), gauges.snapshot_age_ms()) == ([], [])
+    gauges.watch_snapshot(lambda: (7, 500.0))
+    assert (gauges.snapshot_version(), gauges.snapshot_age_ms()) == ([(7, {})], [(500.0, {})])
