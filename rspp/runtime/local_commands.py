@@ -108,6 +108,11 @@ def local_runner(
     """
     spec = load_pipeline(pipeline)
     plan = EvidencePlan(folder=evidence, tenant=tenant_name(tenant))
+    if out.exists() and in_.exists() and out.samefile(in_):
+        raise ConfigurationError(
+            f"--out {out} is the caller's file, which it would replace",
+            hint="Name another file for the answer.",
+        )
     # Both files come first: nothing is recorded of a call that cannot be held.
     speech = read_wav(in_)
     with WavRecorder(out) as voice:

@@ -45,6 +45,8 @@ def slo_markdown(document: Mapping[str, Any]) -> str:
         f"of {document['baseline_generated_at_utc']}. Latencies in milliseconds, nearest rank.",
         "",
         *markdown_table(HEADER, _rows(report)),
+        "",
+        *(f"- `{gate['gate']}`: {gate['formula']}" for gate in report["gates"]),
     ]
     if report.get("violations"):
         lines += ["", "## Violations", "", *(f"- {violation}" for violation in report["violations"])]

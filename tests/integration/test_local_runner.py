@@ -60,6 +60,7 @@ def test_a_question_in_a_file_is_answered_into_a_file_and_every_run_is_the_same(
         ("empty.wav", "out.wav", "empty.wav: holds no audio"),
         ("question.wav", "nowhere/out.wav", "nowhere/out.wav: cannot be written"),
         ("question.wav", "folder", "folder: is a folder"),
+        ("question.wav", "./question.wav", "--out question.wav is the caller's file, which it would replace"),
     ],
 )
 def test_bad_files_get_one_message_and_leave_nothing(

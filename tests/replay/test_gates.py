@@ -207,7 +207,10 @@ def test_the_command_writes_both_reports_and_tells_by_its_status(
     assert document["report"]["passed"] is True
     assert document["thresholds"]["cancel_fence_p95_ms"] == 150
     assert document["report"]["gates"][0]["distribution"]["samples"] == 21
-    assert "| turn_open_decision | 3 |" in output.with_suffix(".md").read_text("utf-8")
+    markdown = output.with_suffix(".md").read_text("utf-8")
+    assert "| turn_open_decision | 3 |" in markdown
+    for gate in GATES:
+        assert f"- `{gate}`: " in markdown
     bad = artifact(tmp_path, [*WHOLE, turn(30, terminal_events=())])
     assert run(["slo-gates-report", str(output), str(bad), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["report"]["passed"] is False
