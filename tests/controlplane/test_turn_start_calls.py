@@ -164,6 +164,22 @@ def test_a_control_plane_that_is_gone_for_too_long_lets_no_turn_open() -> None:
     assert call.decisions("defer")[0]["reason"] == "snapshot_invalid_or_missing"
 
 
+@pytest.mark.conformance("G-01")
+def test_a_session_that_may_not_speak_does_not_get_to_because_the_control_plane_is_gone() -> None:
+    snapshots = FaultSnapshots(PIPELINE)
+    again: Step = {"do": "say", "text": QUESTION, "name": "again"}
+    steps = (*ASK, {"do": "pause", "ms": 2_000}, again, {"do": "pause", "ms": 4_500}, HANG_UP)
+    call = call_under(snapshots, steps)
+    call.caller.on_step("question", lambda: snapshots.publish(deauthorised))
+    call.caller.on_step("again", lambda: setattr(snapshots, "gone", True))
+    call.hold()
+    assert refused_before_open(call.records)
+    assert [one["reason"] for one in call.decisions("deauthorized_drain")] == [
+        "authority_revoked_before_open"
+    ]
+    assert [one["reason"] for one in call.decisions("defer")] == ["snapshot_invalid_or_missing"]
+
+
 @pytest.mark.conformance("CT-006")
 def test_a_deferred_turn_opens_when_the_source_is_back() -> None:
     snapshots = FaultSnapshots(PIPELINE)
