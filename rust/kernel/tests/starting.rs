@@ -42,6 +42,22 @@ fn fine(version: u64) -> TurnStart<&'static str> {
     }
 }
 
+/// What the runtime's admission says at turn start.
+fn place(outcome: Outcome, reason: Reason) -> Place<&'static str> {
+    Place {
+        point: Point::TurnStart,
+        outcome,
+        reason,
+        snapshot: "policy",
+        key: "tenant",
+        in_use: 1,
+        places: 1,
+        key_in_use: 1,
+        key_share: 1,
+        claim_us: 0,
+    }
+}
+
 fn tell(call: &mut Call, said: TurnStart<&str>) {
     let source = provenance("snapshot");
     call.kernel.turn_start(call.now_us, said, said.failure.is_none().then_some(&source));
@@ -165,27 +181,14 @@ fn ct_006_the_first_failure_in_the_order_of_the_contract_decides() {
     };
     let mut call = Call::with(TurnPolicy { needs_bundle: true, ..Call::policy() }, "", 4096);
     let mut said = everything;
-    let full = Place {
-        point: Point::TurnStart,
-        outcome: Outcome::Reject,
-        reason: Reason::AdmissionCapacityReject,
-        snapshot: "policy",
-        key: "tenant",
-        in_use: 1,
-        places: 1,
-        key_in_use: 1,
-        key_share: 1,
-        claim_us: 0,
-    };
-    call.kernel.admission(call.now_us, full);
+    call.kernel.admission(call.now_us, place(Outcome::Reject, Reason::AdmissionCapacityReject));
     tell(&mut call, said);
     assert_eq!(refused(&mut call), shown(Some("defer/turn/RK-25/snapshot_invalid_or_missing")));
     said.usable_until_us = START_US + USABLE_US;
     tell(&mut call, said);
     call.records();
     assert_eq!(refused(&mut call), shown(Some("reject/turn/RK-25/admission_capacity_reject")));
-    let free = Place { outcome: Outcome::Admit, reason: Reason::AdmissionCapacityAllow, ..full };
-    call.kernel.admission(call.now_us, free);
+    call.kernel.admission(call.now_us, place(Outcome::Admit, Reason::AdmissionCapacityAllow));
     let failed = TurnStart { failure: Some(Failure::ResolutionFailed), ..said };
     tell(&mut call, failed);
     assert_eq!(
@@ -333,7 +336,7 @@ fn ct_006_the_provenance_is_recorded_when_it_changes_and_enters_the_hash() {
 }
 
 #[test]
-fn ct_006_a_bundle_that_finds_no_room_in_the_evidence_is_not_in_force() {
+fn ct_006_a_bundle_that_finds_no_room_in_the_evidence_is_in_force_and_its_loss_is_told() {
     let mut call = managed();
     for number in 0..64 {
         call.kernel.turn_start(call.now_us, fine(number), Some(&provenance(&format!("s{number}"))));
@@ -345,9 +348,137 @@ fn ct_006_a_bundle_that_finds_no_room_in_the_evidence_is_not_in_force() {
         assert_eq!(record["provenance"]["policy_resolution_snapshot"], format!("s{number}-2/v1"));
     }
     assert!(records.iter().any(|record| record["kind"] == "gap"), "the loss is told");
-    call.kernel.turn_start(call.now_us, fine(62), Some(&provenance("older")));
-    assert_eq!(call.said(), [".turn_start_bundle_refused"], "63 is in force");
+    call.kernel.turn_start(call.now_us, fine(63), Some(&provenance("older")));
+    assert_eq!(call.said(), [".turn_start_bundle_refused"], "64 is in force");
     call.give(Event::Tick);
-    call.kernel.turn_start(call.now_us, fine(63), Some(&provenance("s64")));
-    assert_eq!(refused(&mut call), None, "the evidence has room again");
+    call.kernel.turn_start(call.now_us, fine(64), Some(&provenance("later")));
+    let records = call.records();
+    let told = records.iter().find(|record| record["name"] == "turn_start").expect("there is room again");
+    assert_eq!(told["provenance"]["routing_view_snapshot"], "later-4/v1");
+    assert_eq!(refused(&mut call), None);
+}
+
+/// Everything that the gate looks at, each in each of its states.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent facts, each tried both ways
+struct Case {
+    failure: Option<Failure>,
+    usable: bool,
+    admission: Outcome,
+    valid: bool,
+    authorized: bool,
+    stated: u64,
+    place: Outcome,
+    lease: usize,
+    plan: bool,
+    rejects: bool,
+}
+
+/// What section 4.3 and 9.3 say of a case, written down on its own: the first that fails decides.
+fn expected(case: Case) -> Option<&'static str> {
+    let later = |defer, reject| Some(if case.rejects { reject } else { defer });
+    if case.failure == Some(Failure::SnapshotInvalid) || (case.failure.is_none() && !case.usable) {
+        return later(
+            "defer/turn/RK-25/snapshot_invalid_or_missing",
+            "reject/turn/RK-25/snapshot_invalid_or_missing",
+        );
+    }
+    match (case.place, case.lease) {
+        (Outcome::Defer, _) => return Some("defer/turn/RK-25/admission_capacity_defer"),
+        (Outcome::Reject, _) => return Some("reject/turn/RK-25/admission_capacity_reject"),
+        (_, 1) => return Some("stale_epoch_reject/turn/RK-24/authority_epoch_mismatch"),
+        (_, 0) => return Some("deauthorized_drain/turn/RK-24/authority_revoked_before_open"),
+        _ => {}
+    }
+    if case.failure == Some(Failure::ResolutionFailed) {
+        return later(
+            "defer/turn/RK-25/turn_start_bundle_resolution_failed",
+            "reject/turn/RK-25/turn_start_bundle_resolution_failed",
+        );
+    }
+    if !case.valid || ![0, 3].contains(&case.stated) {
+        return Some("stale_epoch_reject/turn/RK-24/authority_epoch_mismatch");
+    }
+    if !case.authorized {
+        return Some("deauthorized_drain/turn/RK-24/authority_revoked_before_open");
+    }
+    match (case.admission, case.plan) {
+        (Outcome::Reject, _) => Some("reject/session/CP-05/cp_admission_reject_policy"),
+        (Outcome::Defer, _) => Some("defer/session/CP-05/cp_admission_defer_capacity"),
+        (_, false) => later(
+            "defer/turn/RK-25/plan_materialization_failed",
+            "reject/turn/RK-25/plan_materialization_failed",
+        ),
+        _ => None,
+    }
+}
+
+fn decided(case: Case) -> Option<String> {
+    let when = if case.rejects { WhenRefused::Reject } else { WhenRefused::Defer };
+    let (snapshot_failure, plan_failure) = (when, when);
+    let policy = TurnPolicy { needs_bundle: true, snapshot_failure, plan_failure, ..Call::policy() };
+    let mut call = Call::with(policy, if case.plan { "graph/voice" } else { "" }, 256);
+    if case.lease > 0 {
+        call.give(Event::Lease { epoch: 3, deadline_us: START_US + 4_000_000 });
+    }
+    if case.lease == 1 {
+        call.give(Event::RoutingView { epoch: 4 });
+    }
+    let reason = match case.place {
+        Outcome::Reject => Reason::AdmissionCapacityReject,
+        Outcome::Defer => Reason::AdmissionCapacityDefer,
+        _ => Reason::AdmissionCapacityAllow,
+    };
+    call.kernel.admission(call.now_us, place(case.place, reason));
+    let said = TurnStart {
+        failure: case.failure,
+        usable_until_us: if case.usable { START_US + USABLE_US } else { START_US },
+        admission: case.admission,
+        authority_valid: case.valid,
+        authority_authorized: case.authorized,
+        authority_epoch: case.stated,
+        ..fine(1)
+    };
+    tell(&mut call, said);
+    refused(&mut call)
+}
+
+#[test]
+fn ct_006_g_01_every_case_of_the_gate_is_decided_as_the_contract_orders() {
+    const FLAGS: [bool; 2] = [false, true];
+    const OUTCOMES: [Outcome; 3] = [Outcome::Admit, Outcome::Reject, Outcome::Defer];
+    let (mut cases, mut opened) = (0, 0);
+    for failure in [None, Some(Failure::SnapshotInvalid), Some(Failure::ResolutionFailed)] {
+        for (usable, admission) in FLAGS.into_iter().flat_map(|usable| OUTCOMES.map(|said| (usable, said))) {
+            for (valid, authorized) in FLAGS.into_iter().flat_map(|valid| FLAGS.map(|other| (valid, other))) {
+                for (stated, lease) in
+                    [0, 2, 3, 4].into_iter().flat_map(|stated| [(stated, 0), (stated, 1), (stated, 2)])
+                {
+                    for place in OUTCOMES {
+                        for (plan, rejects) in
+                            FLAGS.into_iter().flat_map(|plan| FLAGS.map(|other| (plan, other)))
+                        {
+                            let case = Case {
+                                failure,
+                                usable,
+                                admission,
+                                valid,
+                                authorized,
+                                stated,
+                                place,
+                                lease,
+                                plan,
+                                rejects,
+                            };
+                            let expected = expected(case);
+                            assert_eq!(decided(case), shown(expected), "{case:?}");
+                            cases += 1;
+                            opened += u32::from(expected.is_none());
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!((cases, opened), (10_368, 4));
 }

@@ -4,9 +4,10 @@ use rspp_kernel::evidence::json::Context;
 use rspp_kernel::input::Modality;
 use rspp_kernel::invocation::policy::InvocationPolicy;
 use rspp_kernel::plan::PlanTemplate;
-use rspp_kernel::policy::TurnPolicy;
+use rspp_kernel::policy::{TurnPolicy, WhenRefused};
 use rspp_kernel::session::{SessionKernel, Settings};
 
+use crate::control::Fetched;
 use crate::journal::Journal;
 use crate::queue::{AgentId, CallId, WorkerId};
 use crate::rng::Rng;
@@ -104,6 +105,14 @@ pub(crate) struct Agent {
     pub(crate) moved_to: Option<AgentId>,
     /// Epoch of the latest move that it was told of.
     pub(crate) told_rotated: u64,
+    /// Whether its turns open only under what the control plane says.
+    pub(crate) managed: bool,
+    /// The latest that it was told of the control plane, and of that what its kernel had to take.
+    pub(crate) passed_on: Option<Fetched>,
+    pub(crate) bundle: Option<Fetched>,
+    pub(crate) bundle_version: u64,
+    /// Whether its latest intent waits for a bundle.
+    pub(crate) waits_for_bundle: bool,
 }
 
 impl Agent {
@@ -149,6 +158,11 @@ impl Agent {
             moving: false,
             moved_to: None,
             told_rotated: 0,
+            managed: false,
+            passed_on: None,
+            bundle: None,
+            bundle_version: 0,
+            waits_for_bundle: false,
         }
     }
 
@@ -167,8 +181,8 @@ impl Agent {
     }
 }
 
-/// A kernel with a policy drawn for it, and its twin.
-pub(crate) fn kernel(rng: &mut Rng, call: CallId, local_us: u64) -> (SessionKernel, Twin) {
+/// A kernel with a policy drawn for it, its twin, and whether it needs the control plane.
+pub(crate) fn kernel(rng: &mut Rng, call: CallId, local_us: u64) -> (SessionKernel, Twin, bool) {
     let policy = TurnPolicy {
         interruptions: !rng.one_in(12),
         failure_notice: !rng.one_in(4),
@@ -177,6 +191,9 @@ pub(crate) fn kernel(rng: &mut Rng, call: CallId, local_us: u64) -> (SessionKern
         confirm_words: rng.range(2, 4),
         incomplete_wait_ms: rng.range(400, 1501),
         stall_budget_ms: rng.range(800, 3001),
+        needs_bundle: !rng.one_in(6),
+        snapshot_failure: draw_refusal(rng),
+        plan_failure: draw_refusal(rng),
         max_utterance_ms: if rng.one_in(4) { 2_500 } else { 30_000 },
         ..TurnPolicy::default()
     };
@@ -194,5 +211,13 @@ pub(crate) fn kernel(rng: &mut Rng, call: CallId, local_us: u64) -> (SessionKern
     kernel.use_providers(InvocationPolicy::default(), &providers[..=rng.index(3)]);
     let context = Context::new(&session_id, PIPELINE, local_us, WALL_CLOCK_MS);
     let twin = Twin::new(&kernel, context);
-    (kernel, twin)
+    (kernel, twin, policy.needs_bundle)
+}
+
+fn draw_refusal(rng: &mut Rng) -> WhenRefused {
+    if rng.one_in(4) {
+        WhenRefused::Reject
+    } else {
+        WhenRefused::Defer
+    }
 }

@@ -22,7 +22,7 @@ impl World {
         self.plan_in(wait_us, Event::Fault);
         let worker = self.rng.index(self.workers.len());
         let call = self.rng.index(self.callers.len());
-        let kind = self.rng.range(0, 23);
+        let kind = self.rng.range(0, 27);
         self.tell(|| format!("fault {kind}: worker {worker}, call {call}"));
         match kind {
             0 | 1 => self.crash(worker),
@@ -46,6 +46,8 @@ impl World {
             13 | 14 => self.drain_worker(worker),
             15 | 16 => self.rotate(),
             17..=21 => self.move_session(),
+            22 => self.cut_off(worker, Reach::Control, 25_000_000),
+            23..=25 => self.control_fails(),
             _ => {
                 let live = self.callers.len();
                 self.reconnect(live - 1 - call % live.min(6), 20_000_000);
@@ -77,6 +79,7 @@ impl World {
         host.paused = false;
         host.pauses += 1;
         host.deferred.clear();
+        host.fetched = None;
         let mut in_turn = false;
         for agent in 0..self.agents.len() {
             let share = &mut self.agents[agent];
@@ -105,6 +108,7 @@ impl World {
         host.draining = false;
         let life = host.life;
         self.plan_in(100_000, Event::Scan(worker, life));
+        self.plan_in(50_000, Event::Refresh(worker, life));
     }
 
     pub(crate) fn pause(&mut self, worker: WorkerId, shortest_us: u64, longest_us: u64) {
@@ -176,6 +180,7 @@ impl World {
         let host = &mut self.workers[worker];
         match reach {
             Reach::Store => host.reaches_store = false,
+            Reach::Control => host.reaches_control = false,
             Reach::Room => {
                 if !host.reaches_room {
                     return;
@@ -193,6 +198,7 @@ impl World {
         let host = &mut self.workers[worker];
         match reach {
             Reach::Store => host.reaches_store = true,
+            Reach::Control => host.reaches_control = true,
             Reach::Room if host.reaches_room => {}
             Reach::Room => {
                 host.reaches_room = true;
@@ -279,6 +285,7 @@ impl World {
         self.faults = false;
         self.lossy_until_us = 0;
         self.store_heals();
+        self.mend_control();
         for worker in 0..self.workers.len() {
             self.restart(worker);
             self.reaches_again(worker, Reach::Store);

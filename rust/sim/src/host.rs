@@ -1,5 +1,6 @@
 //! A worker: a process on a host with a clock of its own that may crash, stop or be cut off.
 
+use crate::control::Fetched;
 use crate::queue::Event;
 
 /// How far a worker's clock runs from the world's, in parts per million, at most: ten times what a bad
@@ -51,6 +52,9 @@ pub(crate) struct Worker {
     pub(crate) pauses: u32,
     pub(crate) reaches_store: bool,
     pub(crate) reaches_room: bool,
+    pub(crate) reaches_control: bool,
+    /// What it has of the control plane.
+    pub(crate) fetched: Option<Fetched>,
     pub(crate) cut_off_us: u64,
     /// What would have happened while it was paused.
     pub(crate) deferred: Vec<Event>,
@@ -68,6 +72,8 @@ impl Worker {
             pauses: 0,
             reaches_store: true,
             reaches_room: true,
+            reaches_control: true,
+            fetched: None,
             cut_off_us: 0,
             deferred: Vec::new(),
         }

@@ -150,10 +150,10 @@ impl World {
             self.give_back(agent);
             return;
         }
-        let (kernel, twin) = agent::kernel(&mut self.rng, ask.call, local_us);
+        let (kernel, twin, managed) = agent::kernel(&mut self.rng, ask.call, local_us);
         let bad_provider = self.chance(8);
         let share = &mut self.agents[agent];
-        share.bad_provider = bad_provider;
+        (share.bad_provider, share.managed) = (bad_provider, managed);
         (share.kernel, share.twin) = (Some(Box::new(kernel)), Some(Box::new(twin)));
         share.phase = Phase::Joining;
         (share.epoch, share.resumed, share.deadline_us) = (epoch, resumed, deadline_us);
@@ -168,6 +168,7 @@ impl World {
             }
         }
         self.step(agent, Input::Lease { epoch, deadline_us });
+        self.tell_bundle(agent);
         if resumed {
             self.agents[agent].told_rotated = epoch;
             for step in [Step::Rotated, Step::Started] {

@@ -8,6 +8,7 @@
 
 mod agent;
 mod caller;
+mod control;
 mod end;
 mod explore;
 mod fault;

@@ -80,6 +80,12 @@ pub(crate) enum Event {
     Restart(WorkerId),
     /// A worker reaches the store, or the room, again.
     Reached(WorkerId, Reach),
+    /// A worker fetches what the control plane says.
+    Refresh(WorkerId, u32),
+    /// The control plane serves what it had served before this version.
+    ControlGoesBack(u64),
+    /// The control plane works again.
+    ControlHeals(u64),
     /// The store works again.
     StoreHeals,
     /// After the faults the caller asks one question,
@@ -131,6 +137,7 @@ impl Button {
 pub(crate) enum Reach {
     Store,
     Room,
+    Control,
 }
 
 /// The events to come.

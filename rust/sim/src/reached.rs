@@ -78,6 +78,12 @@ places! {
     OldCutOffInMove => "a partition of the old placement in the middle of a move",
     NewCutOffInMove => "a partition of the new placement in the middle of a move",
     RepeatedMessage => "a transport event that came twice",
+    BundleMissing => "an intent refused because no bundle of the control plane was there",
+    SnapshotStale => "an intent refused because its snapshots were stale",
+    PlaneAdmitsNot => "an intent that the control plane did not admit",
+    RefusedByAuthority => "an intent refused because of its authority",
+    OlderBundle => "a bundle that was older than one taken before",
+    OpenedAfterOutage => "a deferred intent that opened a turn when the control plane was back",
 }
 
 /// How often each place was reached.

@@ -102,7 +102,8 @@ impl World {
             Effect::ResumeOutput { .. } => self.resume(agent),
             Effect::CancelTurn { turn, reason } => self.cancelled(agent, *turn, reason, event),
             Effect::CloseTurn { turn, outcome, .. } => self.closed(agent, *turn, *outcome),
-            Effect::RefuseIntent { reason, .. } => {
+            Effect::RefuseIntent { outcome, reason, .. } => {
+                self.refused(agent, outcome, reason);
                 if *reason == "recording_evidence_unavailable" {
                     self.hit(Place::EvidenceRefusal);
                 }
@@ -135,6 +136,7 @@ impl World {
         if epoch != share.epoch || local_us >= share.deadline_us || share.phase != Phase::Live {
             self.never(format!("A4: agent {agent} opened turn {turn} without authority"));
         }
+        self.check_bundle(agent, turn);
         self.outcome.turns += 1;
         match intent {
             Intent::FailureNotice => self.hit(Place::FailureNotice),

@@ -108,8 +108,9 @@ mod tests {
 
     /// A short call of one kernel, recorded and given to the twin of another.
     fn call(seed: u64, twin_seed: u64) -> (SessionKernel, Twin, Result<(), String>) {
-        let (mut kernel, _) = agent::kernel(&mut Rng::new(seed), 0, 0);
-        let (_, mut twin) = agent::kernel(&mut Rng::new(twin_seed), 0, 0);
+        let (mut kernel, ..) = agent::kernel(&mut Rng::new(seed), 0, 0);
+        let (_, mut twin, _) = agent::kernel(&mut Rng::new(twin_seed), 0, 0);
+        crate::control::tell_fine(&mut kernel, 1);
         let mut step = |now_us, event| drop(kernel.step(Input { now_us, event }).to_vec());
         step(1, Event::Lease { epoch: 1, deadline_us: 90_000_000 });
         step(2, Event::Start { resumed: false });

@@ -3,6 +3,7 @@
 
 use crate::agent::{Agent, Phase};
 use crate::caller::{draw, Caller, Utterance};
+use crate::control::Control;
 use crate::host::{Clock, Worker, DRIFT_PPM};
 use crate::queue::{AgentId, Button, CallId, Event, Queue, WorkerId};
 use crate::reached::{Place, Reached};
@@ -60,6 +61,7 @@ pub(crate) struct World {
     pub(crate) queue: Queue,
     pub(crate) rng: Rng,
     pub(crate) store: Store,
+    pub(crate) control: Control,
     pub(crate) workers: Vec<Worker>,
     pub(crate) callers: Vec<Caller>,
     pub(crate) agents: Vec<Agent>,
@@ -98,6 +100,7 @@ impl World {
             queue: Queue::default(),
             rng,
             store: Store::default(),
+            control: Control::new(),
             workers,
             callers: Vec::new(),
             agents: Vec::new(),
@@ -113,6 +116,7 @@ impl World {
     pub(crate) fn run(mut self) -> Outcome {
         for worker in 0..WORKERS {
             self.plan_in(scan_wait(worker), Event::Scan(worker, 0));
+            self.plan_in(0, Event::Refresh(worker, 0));
         }
         for _ in 0..CALLS {
             self.begin_call();
@@ -170,6 +174,7 @@ impl World {
             | Event::Heard { .. }
             | Event::Tick(..)
             | Event::Drain(_)
+            | Event::Refresh(..)
             | Event::Scan(..) => {}
             _ => self.tell(|| format!("{event:?}")),
         }
@@ -208,6 +213,9 @@ impl World {
             Event::Restart(worker) => self.restart(worker),
             Event::Reached(worker, reach) => self.reaches_again(worker, reach),
             Event::StoreHeals => self.store_heals(),
+            Event::Refresh(worker, life) => self.refresh(worker, life),
+            Event::ControlGoesBack(version) => self.control_goes_back(version),
+            Event::ControlHeals(version) => self.control_heals(version),
             Event::Question(call) => self.question(call),
             Event::HangUp(call) => self.last_hang_up(call),
             Event::Heal => self.heal(),
@@ -232,7 +240,7 @@ impl World {
             | Event::RemoveOlder(agent)
             | Event::SdkRejoins(agent) => Some(self.agents[agent].worker),
             Event::Answer(answer) => Some(self.agents[answer.ask.agent].worker),
-            Event::Scan(worker, _) | Event::DrainLimit(worker, _) => Some(worker),
+            Event::Scan(worker, _) | Event::Refresh(worker, _) | Event::DrainLimit(worker, _) => Some(worker),
             _ => None,
         }
     }

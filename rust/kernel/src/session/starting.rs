@@ -67,22 +67,18 @@ impl SessionKernel {
     pub fn turn_start(&mut self, now_us: u64, said: TurnStart<&str>, provenance: Option<&Provenance>) {
         self.enter(now_us);
         let changed = provenance.filter(|provenance| self.provenance.as_ref() != Some(*provenance));
-        if changed.is_some() && self.evidence.borrowing() >= MAX_LENT {
-            // Nothing enters unseen, and there is no room for the words of the record.
-            self.evidence.lose(self.now_us);
-            return;
-        }
-        let number = changed.map(|provenance| {
-            let number = self.provenances;
-            self.provenances += 1;
-            self.interner.lend(provenance, number)
-        });
         let reason = self.interner.label(said.admission_reason);
-        let recorded = TurnStart { provenance: number, ..said.map(|_| reason) };
-        let lost = self.evidence.lost();
-        self.note_call(Class::Baseline, self.open_turn(), Call::TurnStart(recorded));
-        if self.evidence.lost() > lost {
-            return;
+        if changed.is_some() && self.evidence.borrowing() >= MAX_LENT {
+            // There is no room for the words of the record, which is as good as none for itself.
+            self.evidence.lose(self.now_us);
+        } else {
+            let provenance = changed.map(|provenance| {
+                let number = self.provenances;
+                self.provenances += 1;
+                self.interner.lend(provenance, number)
+            });
+            let recorded = TurnStart { provenance, ..said.map(|_| reason) };
+            self.note_call(Class::Baseline, self.open_turn(), Call::TurnStart(recorded));
         }
         if let Some(provenance) = changed {
             self.provenance = Some(provenance.clone());
