@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from rspp.contracts.plan_document import EdgeBufferPolicy
 from rspp.pipeline.base import CONTROL, DATA, TELEMETRY, FlowMode
-from rspp.pipeline.buffers import BufferOverride
+from rspp.pipeline.buffers import BufferOverride, SyncDropSection
 from rspp.pipeline.structure import GraphFault
 
 if TYPE_CHECKING:
@@ -188,11 +188,34 @@ class _Envelope:
                 )
         self._known("strategy", written, self._stock.strategies)
         self._known("flow_control", written, self._stock.modes)
+        for name, reason in self._stock.idle.items():
+            if name in written:
+                self._fault("edge.idle", name, "this edge does not heed it", reason)
+        self._check_sync(written.get("sync_drop_policy"))
         for name, least in self._stock.least.items():
             if written.get(name, least) < least:
                 self._fault(
                     "edge.least", name, f"{written[name]} is too little for this edge", f"at least {least}"
                 )
+
+    def _check_sync(self, policy: SyncDropSection | None) -> None:
+        """Refuse couplings that nothing in a session has."""
+        if policy is None or not self._stock.buffered:
+            return
+        if policy.policy == "atomic_drop":
+            self._fault(
+                "edge.idle",
+                "sync_drop_policy.policy",
+                "what passes this edge belongs to no groups",
+                "drop_with_discontinuity tells that something was lost",
+            )
+        elif policy.policy != "no_sync" and policy.scope == "plan_wide":
+            self._fault(
+                "edge.idle",
+                "sync_drop_policy.scope",
+                "a loss on this edge concerns no other",
+                "choose edge_local",
+            )
 
     def _known(self, name: str, written: dict[str, Any], allowed: tuple[str, ...]) -> None:
         if allowed and name in written and written[name] not in allowed:

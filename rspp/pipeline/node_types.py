@@ -113,6 +113,8 @@ class StockEdge(Struct, frozen=True, kw_only=True):
         modes: flow-control modes that its two nodes can live with; empty for all.
         fixed: why nothing of it may be overridden; empty when it may.
         least: least bounds that its two nodes can live with.
+        idle: settings that would change nothing here, each with why; they are refused, so that a plan never
+            says what does not hold.
     """
 
     buffered: bool = False
@@ -121,7 +123,12 @@ class StockEdge(Struct, frozen=True, kw_only=True):
     modes: tuple[FlowMode, ...] = ()
     fixed: str = ""
     least: dict[str, int] = {}
+    idle: dict[str, str] = {}
 
+
+_SHARES = {
+    "fairness_key": "shares of what sessions have in common are those of the profile: admission.fairness_key"
+}
 
 SPEECH_AHEAD_MS = 2_000
 """Speech made ahead of its playout: 2 s bridge any pause of a local voice and bound a session's memory
@@ -158,6 +165,7 @@ STOCK_EDGES: dict[tuple[NodeType, NodeType], StockEdge] = {
         ),
         strategies=("drop", "latest_only"),
         modes=("signal",),
+        idle=_SHARES,
     ),
     ("llm", "segmenter"): StockEdge(),
     ("notice", "segmenter"): StockEdge(),
@@ -179,6 +187,11 @@ STOCK_EDGES: dict[tuple[NodeType, NodeType], StockEdge] = {
             "max_queue_items": 2,
             "max_queue_ms": 2 * FRAME_MS,
             "max_queue_bytes": 2 * FRAME_MS * _BYTES_PER_MS,
+        },
+        idle={
+            **_SHARES,
+            "max_block_time_ms": "an answer that stands still ends after budget.stall_ms",
+            "max_latency_contribution_ms": "speech is never shed for its age; max_queue_ms bounds it",
         },
     ),
     ("playout", "room-out"): StockEdge(

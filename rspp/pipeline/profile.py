@@ -72,16 +72,20 @@ class FlowModes(Strict, frozen=True, kw_only=True, rename=LANES):
     Attributes:
         data: audio and text.
         control: signals only, since control never waits for credits.
-        telemetry: figures and logs.
+        telemetry: figures and logs; whoever makes them never waits.
     """
 
     data: FlowMode = "signal"
     control: Literal["signal"] = "signal"
-    telemetry: FlowMode = "signal"
+    telemetry: Literal["signal"] = "signal"
 
 
 def _marks(high: int, low: int) -> WatermarkSection:
     return field(default_factory=lambda: WatermarkSection(high=high, low=low))
+
+
+LANE_ITEMS = {"control": 64, "data": 128, "telemetry": 256}
+"""Most items that wait on each lane where a profile's marks leave that open."""
 
 
 class LaneMarks(Strict, frozen=True, kw_only=True, rename=LANES):
@@ -107,7 +111,7 @@ class LaneShedding(Strict, frozen=True, kw_only=True, rename=LANES):
         telemetry: figures and logs.
     """
 
-    data: Literal["drop", "merge", "latest_only", "degrade", "fallback"] = "drop"
+    data: Literal["drop", "latest_only"] = "drop"
     control: Literal["none"] = "none"
     telemetry: Literal["drop", "sample"] = "sample"
 
@@ -124,6 +128,11 @@ class FlowControlDefaults(Strict, frozen=True, kw_only=True):
     mode_by_lane: FlowModes = field(default_factory=FlowModes)
     watermarks: LaneMarks = field(default_factory=LaneMarks)
     shedding_strategy_by_lane: LaneShedding = field(default_factory=LaneShedding)
+
+    def lane_bounds(self, lane: Literal["control", "data", "telemetry"]) -> tuple[int, int, int]:
+        """Return most items of a lane, where its producers stop and where they go on."""
+        marks: WatermarkSection = getattr(self.watermarks, lane)
+        return max(LANE_ITEMS[lane], marks.high), marks.high, marks.low
 
 
 class Posture(Strict, frozen=True, kw_only=True):

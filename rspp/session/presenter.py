@@ -20,6 +20,7 @@ import structlog
 
 from rspp._kernel import LaneRouter
 from rspp.contracts.errors import TransportError
+from rspp.pipeline.profile import SIMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,11 +47,20 @@ class Presenter:
         transport: where front ends listen.
         edge: settings of the data lane, as the plan has them; itself it stays empty.
         clock: tells which updates have waited too long to be shown.
+        control: most states that may wait, and the marks.
     """
 
-    def __init__(self, transport: Transport, edge: EdgeBuffer[Update], clock: Clock) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        edge: EdgeBuffer[Update],
+        clock: Clock,
+        control: tuple[int, int, int] = SIMPLE.flow_control.lane_bounds("control"),
+    ) -> None:
         self._transport = transport
-        self.router = LaneRouter.over(edge, telemetry=GROWING, telemetry_strategy="best_effort_drop")
+        self.router = LaneRouter.over(
+            edge, control=control, telemetry=GROWING, telemetry_strategy="best_effort_drop"
+        )
         self._clock = clock
         self._late_state = ""
         self._stirred = {lane: asyncio.Event() for lane in (CONTROL, DATA)}

@@ -16,7 +16,7 @@ from rspp import _kernel
 from rspp.nodes.edge import pressure_of
 from rspp.nodes.playout import sound_time
 from rspp.pipeline.data_flow import data_flow
-from rspp.pipeline.normalise import pipeline_version, with_defaults
+from rspp.pipeline.normalise import pipeline_version, profile_of, with_defaults
 from rspp.session.capture import PayloadCapture
 
 if TYPE_CHECKING:
@@ -126,7 +126,15 @@ class SessionRecording:
         self._classes = data_flow(spec)
         self.capture = PayloadCapture(level, recorder, self._classes) if recorder is not None else None
         """Takes what was said and heard; none when nothing is recorded."""
-        self._shell: LaneRouter[bytes] = _kernel.LaneRouter(router_id="shell->recorder")
+        flow = profile_of(spec).flow_control
+        self._shell: LaneRouter[bytes] = _kernel.LaneRouter(
+            router_id="shell->recorder",
+            control=flow.lane_bounds("control"),
+            data=flow.lane_bounds("data"),
+            telemetry=flow.lane_bounds("telemetry"),
+            data_strategy=flow.shedding_strategy_by_lane.data,
+            telemetry_strategy=flow.shedding_strategy_by_lane.telemetry,
+        )
         self._durable = False
         self._closed = asyncio.Event()
         self._pressure: dict[str, Any] = {}

@@ -195,9 +195,10 @@ class Session:
         )
         self._host.serve("stt", hosted)
         self._host.serve("playout", self._playout)
-        self._presenter = Presenter(transport, edge_buffer(graph.edge("turn", "presenter")), clock)
-        self._asking = (self.kernel, self._playout.edge, self._presenter.router)
         profile = profile_of(spec)
+        updates = edge_buffer(graph.edge("turn", "presenter"))
+        self._presenter = Presenter(transport, updates, clock, profile.flow_control.lane_bounds("control"))
+        self._asking = (self.kernel, self._playout.edge, self._presenter.router)
         quotas = admission or admission_of(profile)
         for asking in self._asking:
             asking.admit_by(quotas, tenant if profile.admission.fairness_key == "tenant" else session_id)

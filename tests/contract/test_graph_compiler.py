@@ -192,6 +192,22 @@ def test_the_thresholds_of_turns_are_settings_of_the_turn_node() -> None:
             {"sync_drop_policy": {"policy": "drop_with_discontinuity"}},
             {"sync_drop_policy": {"policy": "drop_with_discontinuity", "sync_domain": "audio"}},
         ),
+        ("edge.idle", "sync_drop_policy.policy", {"sync_drop_policy": {"policy": "atomic_drop"}}, {}),
+        (
+            "edge.idle",
+            "sync_drop_policy.scope",
+            {
+                "sync_drop_policy": {
+                    "policy": "drop_with_discontinuity",
+                    "scope": "plan_wide",
+                    "sync_domain": "audio",
+                }
+            },
+            {"sync_drop_policy": {"policy": "no_sync", "scope": "plan_wide"}},
+        ),
+        ("edge.idle", "max_block_time_ms", {"max_block_time_ms": 70}, {}),
+        ("edge.idle", "max_latency_contribution_ms", {"max_latency_contribution_ms": 70}, {}),
+        ("edge.idle", "fairness_key", {"fairness_key": "session"}, {}),
     ],
 )
 def test_each_rule_of_an_edge_refuses_its_fault_and_passes_the_cured_edge(

@@ -20,7 +20,7 @@ from tests.session.fakes import FakeCaller, FakeWorld, voice_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rspp._kernel import EdgeBuffer, LaneRouter
+    from rspp._kernel import LaneRouter
     from rspp.contracts.ports import Message
 
 QUESTION = 8_001
@@ -96,8 +96,8 @@ def test_a_front_end_that_is_gone_costs_as_much_as_the_plan_says(monkeypatch: py
     made: list[LaneRouter[Any]] = []
     create = Presenter.__init__
 
-    def remember(self: Presenter, transport: Any, edge: EdgeBuffer[Any], clock: Any) -> None:
-        create(self, transport, edge, clock)
+    def remember(self: Presenter, *arguments: Any) -> None:
+        create(self, *arguments)
         made.append(self.router)
 
     monkeypatch.setattr(Presenter, "__init__", remember)
@@ -124,6 +124,41 @@ async def test_an_update_that_waited_longer_than_the_plan_allows_is_not_shown() 
     await presenter.flush()
     task.cancel()
     assert front_end.told == ["listening", "in time"]
+
+
+@pytest.mark.parametrize(
+    ("lane", "edge"), [("TelemetryLane", "shell->recorder"), ("ControlLane", "turn->presenter")]
+)
+def test_lanes_have_the_marks_of_the_profile(lane: str, edge: str) -> None:
+    def crossed(high: int) -> set[tuple[str, str]]:
+        profile = {"name": "own", "flow_control": {"watermarks": {lane: {"high": high, "low": 0}}}}
+        call = FakeWorld(
+            FakeCaller([(500, 1_300, QUESTION)], 14_000),
+            {QUESTION: Hypothesis("a question", complete=True)},
+            reply,
+            {"profile": "own", "profiles": {"own": profile}},
+        )
+        call.hold()
+        events = [record["event"] for record in call.timeline.records if record["kind"] == "signal"]
+        marked = [event for event in events if event["signal"] == "watermark"]
+        return {(event["edge_id"], event["target_lane"]) for event in marked}
+
+    assert (edge, lane) in crossed(1)
+    assert (edge, lane) not in crossed(300)
+
+
+def test_what_a_lane_sheds_is_what_the_profile_says() -> None:
+    made = []
+    for strategy in ("drop", "latest_only"):
+        profile = {"name": "own", "flow_control": {"shedding_strategy_by_lane": {"DataLane": strategy}}}
+        call = FakeWorld(FakeCaller([], 300), {}, reply, {"profile": "own", "profiles": {"own": profile}})
+        call.hold()
+        assert call.session is not None
+        router = call.session._recording._shell
+        for number in range(200):
+            router.put("DataLane", b"%d" % number, 0, 0, 1)
+        made.append(router.get())
+    assert made == [("DataLane", b"0"), ("DataLane", b"128")]
 
 
 def test_a_pipeline_whose_graph_cannot_run_holds_no_call() -> None:
