@@ -6,7 +6,6 @@ import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -14,6 +13,7 @@ from rspp.contracts.errors import ConfigurationError
 from rspp.contracts.turn_start import FailureOutcome
 from rspp.controlplane.signature import PUBLIC_KEY_VARIABLE, public_key
 from rspp.controlplane.sources import EnvironmentSource, FileSource, HttpSource
+from rspp.endpoints import endpoint_addresses, header_setting, number_setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +26,6 @@ PREFIX = "RSPP_CP_DISTRIBUTION_"
 FLAG = "--control-plane"
 ENVIRONMENT = "env:"
 """``env:NAME`` takes the artifact out of the environment variable itself."""
-MAX_ENDPOINTS = 8
-LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
-LARGEST = 600_000
-"""Upper bound of every number, milliseconds or attempts."""
 
 
 class ControlPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,11 +74,11 @@ def control_plane_settings(
     key = values.get(PUBLIC_KEY_VARIABLE, "").strip()
     return ControlPlaneSettings(
         sources=sources,
-        cache_ttl_ms=_number(values, "HTTP_CACHE_TTL_MS", 2000),
-        max_staleness_ms=_number(values, "HTTP_MAX_STALENESS_MS", 10_000),
-        attempts=_number(values, "HTTP_RETRY_MAX_ATTEMPTS", 2),
-        backoff_ms=_number(values, "HTTP_RETRY_BACKOFF_MS", 100),
-        max_backoff_ms=_number(values, "HTTP_RETRY_MAX_BACKOFF_MS", 1000),
+        cache_ttl_ms=number_setting(values, f"{PREFIX}HTTP_CACHE_TTL_MS", 2000),
+        max_staleness_ms=number_setting(values, f"{PREFIX}HTTP_MAX_STALENESS_MS", 10_000),
+        attempts=number_setting(values, f"{PREFIX}HTTP_RETRY_MAX_ATTEMPTS", 2),
+        backoff_ms=number_setting(values, f"{PREFIX}HTTP_RETRY_BACKOFF_MS", 100),
+        max_backoff_ms=number_setting(values, f"{PREFIX}HTTP_RETRY_MAX_BACKOFF_MS", 1000),
         key=public_key(key) if key else None,
         snapshot_failure=_outcome(values, "SNAPSHOT_FAILURE"),
         plan_failure=_outcome(values, "PLAN_FAILURE"),
@@ -104,50 +100,17 @@ def _sources(given: str, values: Mapping[str, str]) -> tuple[Source, ...]:
 
 
 def _http_sources(listed: str, field: str, values: Mapping[str, str]) -> tuple[Source, ...]:
-    urls = tuple(dict.fromkeys(url.strip() for url in listed.split(",") if url.strip()))
-    if len(urls) > MAX_ENDPOINTS:
-        raise ConfigurationError(f"{field} names {len(urls)} endpoints", hint=f"name at most {MAX_ENDPOINTS}")
+    token = f"{PREFIX}HTTP_AUTH_BEARER_TOKEN"
     return tuple(
         HttpSource(
-            _checked(url, field),
-            timeout_ms=_number(values, "HTTP_TIMEOUT_MS", 2000),
-            bearer_token=_header(values, "HTTP_AUTH_BEARER_TOKEN"),
-            client_id=_header(values, "HTTP_CLIENT_ID"),
+            url,
+            timeout_ms=number_setting(values, f"{PREFIX}HTTP_TIMEOUT_MS", 2000),
+            bearer_token=header_setting(values, token),
+            client_id=header_setting(values, f"{PREFIX}HTTP_CLIENT_ID")
+            or header_setting(values, f"{PREFIX}CLIENT_ID"),
         )
-        for url in urls
+        for url in endpoint_addresses(listed, field=field, token_variable=token)
     )
-
-
-def _checked(url: str, field: str) -> str:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        parts, host = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError(f"{field}: an endpoint is no address", hint="write it as https://host/path")
-    if parts.username or parts.password:
-        raise ConfigurationError(
-            f"{field}: the endpoint at {host} holds a user name or password",
-            hint=f"put the token into {PREFIX}HTTP_AUTH_BEARER_TOKEN",
-        )
-    if parts.scheme == "http" and host not in LOCAL:
-        raise ConfigurationError(
-            f"{field}: the endpoint at {host} would answer in clear", hint="use https beyond this machine"
-        )
-    return url
-
-
-def _number(values: Mapping[str, str], name: str, default: int) -> int:
-    text = values.get(PREFIX + name, "").strip()
-    if not text:
-        return default
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= LARGEST:
-        raise ConfigurationError(
-            f"{PREFIX}{name} {json.dumps(text[:40])} is no number from 1 to {LARGEST}",
-            hint=f"write a whole number, or leave it out for {default}",
-        )
-    return int(text)
 
 
 def _outcome(values: Mapping[str, str], name: str) -> FailureOutcome:
@@ -158,12 +121,3 @@ def _outcome(values: Mapping[str, str], name: str) -> FailureOutcome:
     raise ConfigurationError(
         f"{PREFIX}{name} {json.dumps(text[:40])} is neither defer nor reject", hint="write one of them"
     )
-
-
-def _header(values: Mapping[str, str], name: str) -> str:
-    text = values.get(PREFIX + name, "").strip()
-    if any(not 32 <= ord(letter) < 127 for letter in text):
-        raise ConfigurationError(
-            f"{PREFIX}{name} cannot be sent (value not shown)", hint="use printable ASCII characters"
-        )
-    return text

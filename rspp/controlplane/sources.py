@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import ssl
 import time
 import urllib.error
 import urllib.request
@@ -15,14 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from rspp.controlplane.artifact import MAX_BYTES, SnapshotError
+from rspp.endpoints import TOO_MANY, direct_opener
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from email.message import Message
     from pathlib import Path
-    from typing import IO
 
-TOO_MANY = 429
 OK = 200
 CHUNK_BYTES = 1 << 16
 
@@ -72,7 +69,9 @@ class FileSource:
             with self._path.open("rb") as file:
                 return _within(self.name, file.read(MAX_BYTES + 1))
         except OSError as error:
-            raise _read_failed(self.name, error.strerror or type(error).__name__) from error
+            raise _read_failed(
+                self.name, f"cannot be read: {error.strerror or type(error).__name__}"
+            ) from error
 
 
 class EnvironmentSource:
@@ -124,15 +123,7 @@ class HttpSource:
             self._headers["Authorization"] = f"Bearer {bearer_token}"
         if client_id:
             self._headers["X-RSPP-Client-ID"] = client_id
-        # A proxy is for https only: through it, what is meant for this machine would leave it in clear.
-        proxies = {
-            scheme: proxy for scheme, proxy in urllib.request.getproxies().items() if scheme == "https"
-        }
-        self._opener = urllib.request.build_opener(
-            _NoRedirect,
-            urllib.request.ProxyHandler(proxies),
-            urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        )
+        self._opener = direct_opener()
 
     @property
     def name(self) -> str:
@@ -176,19 +167,6 @@ class HttpSource:
         if len(body) <= MAX_BYTES and answer.length:
             raise http.client.IncompleteRead(b"", answer.length)
         return bytes(body)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: Message,
-        newurl: str,
-    ) -> None:
-        return None
 
 
 def _within(name: str, data: bytes) -> bytes:

@@ -1,15 +1,12 @@
 """The audit log at a service of its own, with the local log behind it.
 
-Endpoints are tried in order; https only, except on this machine. Redirects are not followed: they would
-carry the token elsewhere.
+Endpoints are tried in order; ``rspp.endpoints`` has what holds for all of them.
 """
 
 from __future__ import annotations
 
 import http.client
-import json
 import os
-import ssl
 import time
 import urllib.error
 import urllib.request
@@ -19,20 +16,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from rspp.contracts.errors import ConfigurationError, EvidenceError
+from rspp.contracts.errors import EvidenceError
+from rspp.endpoints import TOO_MANY, direct_opener, endpoint_addresses, header_setting, number_setting
 from rspp.evidence.audit import FileAudit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from email.message import Message
-    from typing import IO
 
     from rspp.evidence.audit import AuditEvent, AuditSink
 
 PREFIX = "RSPP_REPLAY_AUDIT_"
-LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
-MAX_ENDPOINTS = 8
-TOO_MANY = 429
 
 
 class HttpAuditSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,13 +61,7 @@ class HttpAudit:
     def __init__(self, settings: HttpAuditSettings, sleep: Callable[[float], None] = time.sleep) -> None:
         self._settings = settings
         self._sleep = sleep
-        # A proxy is for https only: through it, what is meant for this machine would leave it in clear.
-        proxies = {scheme: url for scheme, url in urllib.request.getproxies().items() if scheme == "https"}
-        self._opener = urllib.request.build_opener(
-            _NoRedirect,
-            urllib.request.ProxyHandler(proxies),
-            urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        )
+        self._opener = direct_opener()
 
     def append(self, event: AuditEvent) -> None:
         """Post an event.
@@ -182,75 +169,17 @@ def http_settings(environment: Mapping[str, str]) -> HttpAuditSettings | None:
         ConfigurationError: a variable is wrong.
     """
     listed = environment.get(f"{PREFIX}HTTP_URLS", "") or environment.get(f"{PREFIX}HTTP_URL", "")
-    urls = tuple(dict.fromkeys(url.strip() for url in listed.split(",") if url.strip()))
+    token = f"{PREFIX}HTTP_AUTH_BEARER_TOKEN"
+    urls = endpoint_addresses(listed, field=f"{PREFIX}HTTP_URLS", token_variable=token)
     if not urls:
         return None
-    if len(urls) > MAX_ENDPOINTS:
-        raise ConfigurationError(
-            f"{PREFIX}HTTP_URLS names {len(urls)} endpoints", hint=f"name at most {MAX_ENDPOINTS}"
-        )
-    for url in urls:
-        _checked(url)
     return HttpAuditSettings(
         urls=urls,
-        timeout_ms=_number(environment, "HTTP_TIMEOUT_MS", 2000),
-        attempts=_number(environment, "HTTP_RETRY_MAX_ATTEMPTS", 2),
-        backoff_ms=_number(environment, "HTTP_RETRY_BACKOFF_MS", 100),
-        max_backoff_ms=_number(environment, "HTTP_RETRY_MAX_BACKOFF_MS", 1000),
-        bearer_token=_header(environment, "HTTP_AUTH_BEARER_TOKEN"),
-        client_id=_header(environment, "HTTP_CLIENT_ID") or _header(environment, "CLIENT_ID"),
+        timeout_ms=number_setting(environment, f"{PREFIX}HTTP_TIMEOUT_MS", 2000),
+        attempts=number_setting(environment, f"{PREFIX}HTTP_RETRY_MAX_ATTEMPTS", 2),
+        backoff_ms=number_setting(environment, f"{PREFIX}HTTP_RETRY_BACKOFF_MS", 100),
+        max_backoff_ms=number_setting(environment, f"{PREFIX}HTTP_RETRY_MAX_BACKOFF_MS", 1000),
+        bearer_token=header_setting(environment, token),
+        client_id=header_setting(environment, f"{PREFIX}HTTP_CLIENT_ID")
+        or header_setting(environment, f"{PREFIX}CLIENT_ID"),
     )
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: Message,
-        newurl: str,
-    ) -> None:
-        return None
-
-
-def _checked(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        parts, host = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError(
-            f"{PREFIX}HTTP_URLS: an endpoint is no address", hint="write it as https://host/path"
-        )
-    if parts.username or parts.password:
-        raise ConfigurationError(
-            f"{PREFIX}HTTP_URLS: the endpoint at {host} holds a user name or password",
-            hint=f"put the token into {PREFIX}HTTP_AUTH_BEARER_TOKEN",
-        )
-    if parts.scheme == "http" and host not in LOCAL:
-        raise ConfigurationError(
-            f"{PREFIX}HTTP_URLS: the endpoint at {host} would get audit events in clear", hint="use https"
-        )
-
-
-def _number(environment: Mapping[str, str], name: str, default: int) -> int:
-    text = environment.get(PREFIX + name, "").strip()
-    if not text:
-        return default
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= 600_000:
-        raise ConfigurationError(
-            f"{PREFIX}{name} {json.dumps(text[:40])} is no number from 1 to 600000", hint="correct it"
-        )
-    return int(text)
-
-
-def _header(environment: Mapping[str, str], name: str) -> str:
-    text = environment.get(PREFIX + name, "").strip()
-    if any(not 32 <= ord(letter) < 127 for letter in text):
-        raise ConfigurationError(
-            f"{PREFIX}{name} cannot be sent (value not shown)", hint="use printable ASCII characters"
-        )
-    return text

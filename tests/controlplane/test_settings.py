@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rspp.contracts.errors import ConfigurationError
-from rspp.controlplane.settings import MAX_ENDPOINTS, control_plane_settings
+from rspp.controlplane.settings import control_plane_settings
+from rspp.endpoints import MAX_ENDPOINTS
 
 P = "RSPP_CP_DISTRIBUTION_"
 
