@@ -63,6 +63,10 @@ class TransportSink(Protocol):
         """The caller asks the agent to be silent; ``event_id`` as for a chat text."""
         ...
 
+    def on_successor(self, epoch: int) -> None:
+        """A holder of the session with this higher epoch is there."""
+        ...
+
     def on_connection(self, state: ConnectionState, reason: str) -> None:
         """The connection or the caller's track changed; ``ended`` means the call is over."""
         ...

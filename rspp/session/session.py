@@ -420,6 +420,12 @@ class Session:
         if self.kernel.reattach(self._clock.now_us(), earlier.turns, len(earlier.messages)):
             self._kept.reattach(earlier)
 
+    def on_successor(self, epoch: int) -> None:
+        """The transport sees a holder of the session with another epoch; the kernel decides what it means."""
+        if not self._ended.is_set():
+            self._perform(self.kernel.routing_view(self._step_time(), epoch))
+            self._give_way(epoch)
+
     def on_connection(self, state: ConnectionState, reason: str) -> None:
         """The connection changed."""
         if self._ended.is_set():
@@ -492,12 +498,14 @@ class Session:
             self._arm_timer()
 
     def _lost(self, reason: str) -> None:
-        successor = self._watcher.successor_epoch
-        if successor:
-            # The store says who speaks now: the old placement drains as its side of the migration.
-            for step in ("rotated", "started"):
-                self._perform(self.kernel.migration(self._step_time(), step, successor))
+        if self._watcher.successor_epoch:
+            self._give_way(self._watcher.successor_epoch)
         self._perform(self.kernel.lease_lost(self._step_time(), reason))
+
+    def _give_way(self, successor: int) -> None:
+        """It is known who speaks now: the old placement drains as its side of the migration."""
+        for step in ("rotated", "started"):
+            self._perform(self.kernel.migration(self._step_time(), step, successor))
 
     def segment_started(self, turn: int, text: str) -> None:
         """A segment of ``turn`` is about to be spoken: front ends see the reply grow."""

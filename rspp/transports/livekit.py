@@ -313,6 +313,8 @@ class LiveKitTransport:
             return
         if other[1] > own[1]:
             log.warning("superseded in the room", by=participant.identity)
+            if self._sink is not None:
+                self._sink.on_successor(other[1])
             self._report_end("superseded")
             self.leave_now()
         elif self._access is not None:

@@ -71,6 +71,47 @@ def test_f8_an_old_holder_that_hears_of_its_successor_records_its_side() -> None
     assert (rotated["step"], rotated["epoch"]) == ("rotated", 2)
 
 
+@pytest.mark.conformance("AE-002")
+def test_f8_an_old_holder_that_meets_its_successor_in_the_room_loses_its_authority() -> None:
+    call = FaultCall(fault_after(4_000))
+
+    def meet() -> None:
+        assert call.transport.sink is not None
+        call.transport.sink.on_successor(2)
+        call.transport.sink.on_connection("ended", "superseded")
+
+    call.caller.on_fault(meet)
+    call.hold().check()
+    moments = ("lease_rotated", "migration_start", "deauthorized_drain", "abort", "close", "ended")
+    assert call.signals(*moments) == [
+        ("lease_rotated", "authority_epoch_rotation"),
+        ("migration_start", "region_failover_start"),
+        ("deauthorized_drain", "authority_revoked_in_turn"),
+        ("abort", "authority_loss"),
+        ("close", ""),
+    ]
+    views = [record["value"] for record in call.records if record.get("name") == "routing_view_supersedes"]
+    assert views == [2]
+    assert call.session.reason == "lease_stale_epoch"
+    assert call.silent_after(call.caller.begun_ms["fault"])
+
+
+def test_f8_who_claims_an_epoch_below_the_lease_takes_nothing() -> None:
+    call = FaultCall(fault_after(12_000), earlier_epochs=2)
+
+    def claim() -> None:
+        assert call.transport.sink is not None
+        call.transport.sink.on_successor(2)
+
+    call.caller.on_fault(claim)
+    call.hold().check()
+    assert call.lease.epoch == 3
+    assert call.ending(1) == ["commit", "close"]
+    assert call.signals("lease_rotated", "deauthorized_drain") == []
+    refused = [record["value"] for record in call.records if record.get("name") == "migration_step_refused"]
+    assert refused == [2, 2]
+
+
 def test_f8_one_recording_of_both_keeps_every_rule(runtimes: TakeoverCall) -> None:
     lines = [*runtimes.first.timeline.lines, *runtimes.second.timeline.lines]
     assert check_stream(iter(lines)).faults == []

@@ -93,6 +93,7 @@ class FakeSink(Watched):
         self.loud_frames = 0
         self.texts: list[str] = []
         self.stops: list[str] = []
+        self.successors: list[int] = []
         self.signals: list[tuple[ConnectionState, str]] = []
 
     def on_audio(self, pcm: Pcm) -> None:
@@ -109,6 +110,10 @@ class FakeSink(Watched):
     def on_stop(self, event_id: str) -> None:
         """Stop."""
         self.stops.append(event_id)
+
+    def on_successor(self, epoch: int) -> None:
+        """A later holder."""
+        self.successors.append(epoch)
 
     def on_connection(self, state: ConnectionState, reason: str) -> None:
         """Signal."""

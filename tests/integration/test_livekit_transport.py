@@ -341,6 +341,7 @@ async def test_a_holder_that_sees_its_successor_leaves(livekit_server: LiveKitSe
     async with in_call(livekit_server) as (_, sink, peer):
         successor = await Peer(livekit_server, "room", agent_identity("s", 2)).join(microphone=False)
         await sink.signal("ended", "superseded")
+        assert sink.successors == [2]
         await peer.until(lambda: AGENT in peer.left)
         await successor.leave()
 

@@ -24,6 +24,9 @@ class FakeSink:
     def on_stop(self, event_id: str) -> None:
         raise AssertionError(event_id)
 
+    def on_successor(self, epoch: int) -> None:
+        raise AssertionError(epoch)
+
     def on_connection(self, state: str, reason: str) -> None:
         self.states.append(state)
         if state == "ended":
