@@ -682,7 +682,6 @@ class Session:
         turn = self._turn
         if turn is None or turn.number != number:
             return
-        self._preempt(number)
         if heard:
             self._perform(self.kernel.playback(started, number, "cancelled", heard))
         self._finish_history(turn, heard)

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from rspp._kernel import PlanTemplate, ProbeUtterance, ProviderPolicy, SessionKernel, TurnPolicy
 from rspp.contracts.errors import ProviderError
 from rspp.contracts.execution import ExecutionContext, execution_context
 from rspp.contracts.ports import Hypothesis, Message, ResponseDelta
+from rspp.nodes.hosting import NodeHost
+from rspp.nodes.invocation import Invocation
+from rspp.nodes.recognisers import Recognisers
+from rspp.pipeline.normalise import compile_pipeline, plan_template, turn_policy
+from rspp.session.state import Kept
+from rspp.session.virtual_time import VirtualClock, run_virtual
 from tests.session.fakes import (
     FakeCaller,
     FakeRecognition,
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
 
     from rspp.contracts.execution import NodeStateClass
     from rspp.contracts.media import SpeechChunk
+    from rspp.pipeline.graph_section import NodeType
 
 QUESTION, STOP = 8_001, 8_002
 HEARD = {
@@ -43,6 +51,8 @@ class FakeHooks:
     def __init__(self) -> None:
         self.told: list[tuple[str, ...]] = []
         self.contexts: list[ExecutionContext | None] = []
+        self.told_at: list[tuple[int, bool]] = []
+        """When, in microseconds, and whether the work in hand was cancelled then."""
         self.raises = False
 
     def on_cancel(self) -> None:
@@ -56,6 +66,9 @@ class FakeHooks:
 
     def _tell(self, *told: str) -> None:
         self.told.append(told)
+        context = self.contexts[-1]
+        assert context is not None
+        self.told_at.append((context.clock.now_us(), context.cancel.cancelled))
         if self.raises:
             raise RuntimeError("a bug in a hook")
 
@@ -89,14 +102,18 @@ class FakeHookedResponder(FakeResponder, FakeHooks):
         FakeResponder.__init__(self, lambda history: reply)
         FakeHooks.__init__(self)
         self.seen: list[tuple[str, str | None]] = []
+        self.closed_us: list[int] = []
 
     async def respond(self, history: Sequence[Message]) -> AsyncIterator[ResponseDelta]:
         context = self.run()
-        async for delta in FakeResponder.respond(self, history):
-            yield delta
-            again = execution_context()
-            assert again is context
-            self.seen.append((again.node, again.turn_id))
+        try:
+            async for delta in FakeResponder.respond(self, history):
+                yield delta
+                again = execution_context()
+                assert again is context
+                self.seen.append((again.node, again.turn_id))
+        finally:
+            self.closed_us.append(context.clock.now_us())
 
 
 class FakeHookedVoice(FakeSynthesizer, FakeHooks):
@@ -146,6 +163,8 @@ def test_an_interruption_is_told_to_whoever_works_and_the_recogniser_listens_on(
     first, *_ = call.speaking.contexts
     assert first is not None
     assert first.cancel.cancelled
+    assert [cancelled for _, cancelled in call.hearing.told_at] == [False, True]
+    assert [cancelled for _, cancelled in call.speaking.told_at] == [True, True]
     assert session.history[2].text == "please stop now"
     old = call.caller.heard_between(1_400, 5_300)
     assert np.array_equal(old[old != 0], voice_of(LONG)[: np.count_nonzero(old)])
@@ -157,7 +176,23 @@ def test_an_interruption_of_what_is_being_written_is_told_to_the_writer() -> Non
     call.writing.hang_after_words = 20
     call.hold()
     assert call.writing.told[0] == ("on_barge_in",)
-    assert call.writing.closed == 2  # both of its streams were stopped, the second with the call
+    # Both of its streams were stopped at once: the first by the caller's word, the second with the call.
+    assert call.writing.closed_us == [at_us for at_us, _ in call.writing.told_at]
+
+
+def test_what_is_nearest_to_the_callers_ear_is_dropped_first() -> None:
+    call = HookedWorld(ASK, (4_000, 5_200, STOP))
+    waiting: list[int] = []
+
+    def look() -> None:
+        assert call.session is not None
+        waiting.append(len(call.session._playout.edge))
+
+    call.caller.at[4_000] = look
+    call.speaking.on_barge_in = look  # type: ignore[method-assign]
+    call.hold()
+    assert waiting[0] > 50
+    assert waiting[1] == 0
 
 
 def test_a_hook_that_raises_keeps_nothing_from_being_cancelled() -> None:
@@ -201,7 +236,7 @@ def test_one_node_is_cancelled_and_its_turn_ends_with_the_rest_told_once() -> No
     call.caller.at[4_000] = cancel
     call.hold()
     assert call.writing.told == [("on_cancel",)]
-    assert call.writing.closed == 1
+    assert call.writing.closed_us == [at_us for at_us, _ in call.writing.told_at]
     assert call.timeline.signals("abort") == [("abort", "provider_cancelled")]
 
 
@@ -212,6 +247,7 @@ def test_a_used_up_budget_is_told_with_what_follows() -> None:
     call.writing.hang_after_words = 0
     call.hold()
     assert call.writing.told == [("on_budget_exhausted", "fallback")]
+    assert [cancelled for _, cancelled in call.writing.told_at] == [False]
     assert spare.told == []
     first, second = call.writing.contexts[0], spare.contexts[0]
     assert first is not None
@@ -226,6 +262,7 @@ def test_a_used_up_budget_without_a_way_out_ends_the_turn() -> None:
     call.writing.hang_after_words = 0
     call.hold()
     assert call.writing.told == [("on_budget_exhausted", "terminate")]
+    assert [cancelled for _, cancelled in call.writing.told_at] == [True]
     assert call.timeline.signals("abort") == [("abort", "node_timeout_or_failure")]
 
 
@@ -252,8 +289,10 @@ def test_a_cooperative_recogniser_ends_by_itself_and_sees_that_nobody_waits() ->
     call.spare_recognitions = [spare]
     call.hearing.slow_s = 3.0
     call.hold()
-    assert call.hearing.told[0] == ("on_budget_exhausted", "fallback")
+    assert call.hearing.told == [("on_budget_exhausted", "fallback")]
     assert call.hearing.seen_cancelled
+    assert spare.told == [("on_cancel",)]
+    assert {found.invocation for found in spare.contexts if found} == {1}
     assert call.timeline.signals("commit") == [("commit", "")]
 
 
@@ -308,7 +347,16 @@ def test_what_a_node_keeps_lives_by_its_class_and_what_it_measures_is_recorded()
     call = HookedWorld(ASK, (7_000, 7_800, QUESTION), hang_up_ms=12_000, reply="one part. two parts.")
     voice = FakeKeeper()
     call.synthesizer = call.speaking = voice
+    kept: list[object] = []
+
+    def look() -> None:
+        context = voice.contexts[-1]
+        assert context is not None
+        kept.extend(context.state.get(name, "said") for name in CLASSES)
+
+    call.caller.at[6_000] = look
     call.hold()
+    assert kept == [None, 2]
     assert voice.counts == [(1, 1), (2, 2), (1, 3), (2, 4)]
     measured = call.markers("tts.queue")
     assert [record["value_us"] for record in measured] == [1_500] * 8 * 4
@@ -324,3 +372,61 @@ def test_a_node_of_the_session_has_no_state_of_a_turn() -> None:
     assert context.state.get("turn_ephemeral", "windows") is None
     with pytest.raises(ValueError, match="turn_ephemeral"):
         context.state.put("turn_ephemeral", "windows", 3)
+
+
+async def report(node: NodeType, provider: FakeHooks) -> list[tuple[str, ...]]:
+    """What a provider is told whose attempt is at its limit before any timer of the kernel has fired."""
+    clock = VirtualClock()
+    call = FakeWorld(FakeCaller((), 0), HEARD, lambda history: LONG)
+    kernel = SessionKernel(
+        session_id="alone",
+        policy=TurnPolicy(**turn_policy(call.spec)),
+        plan=PlanTemplate(**plan_template(call.spec)),
+        now_us=clock.now_us(),
+        wall_clock_ms=0,
+        evidence_capacity=512,
+        providers=ProviderPolicy(
+            candidates=[(node, "first"), (node, "second")], attempt_ms=400, warn_ms=300, max_attempts=1
+        ),
+    )
+    kernel.lease(clock.now_us(), 1, clock.now_us() + 4_000_000)
+    if node == "llm":
+        kernel.text_message(clock.now_us(), 1)
+    kept = Kept()
+    graph = compile_pipeline(call.spec).known()
+    host = NodeHost(
+        kernel, graph.nodes, clock, kept.of_node, lambda name, turn, value_us: None, lambda turn: None
+    )
+    if node == "stt":
+        spare = FakeHookedRecognition()
+        assert isinstance(provider, FakeHookedRecognition)
+        provider.slow_s = 10.0
+        streams = (provider, spare)
+        hearing = Recognisers(streams, kernel, clock, host.dispatch("stt", streams, 0))
+        hearing.begin()
+        for window in range(60):
+            await asyncio.sleep(0.032)
+            permille = 950 if window < 30 else 20
+            effects = kernel.voice_activity(clock.now_us(), window * 512, permille)
+            if any(isinstance(effect, ProbeUtterance) for effect in effects):
+                break
+        hearing.expect()
+        with pytest.raises(TimeoutError):
+            await hearing.call(lambda stream: stream.conclude())
+        assert await hearing.try_again(ProviderError("late", outcome="timeout", reason="provider_timeout"))
+        assert spare.told == []
+    else:
+        assert isinstance(provider, FakeHookedResponder)
+        provider.delay_s = 10.0
+        writers = (provider, FakeHookedResponder("instead."))
+        invocation = Invocation(kernel, clock, 1, "llm", host.dispatch("llm", writers, 1))
+        results = invocation.stream(lambda candidate: writers[candidate].respond(()))
+        assert [delta.text async for _, delta in results] == ["instead. "]
+        assert writers[1].told == []
+    return provider.told
+
+
+@pytest.mark.parametrize("node", ["stt", "llm"])
+def test_a_provider_is_told_of_its_budget_also_when_its_limit_comes_before_the_timer(node: NodeType) -> None:
+    provider = FakeHookedRecognition() if node == "stt" else FakeHookedResponder(LONG)
+    assert run_virtual(report(node, provider)) == [("on_budget_exhausted", "fallback")]
