@@ -186,6 +186,9 @@ fn a_shell_that_is_at_the_limit_before_the_timer_tells_the_node_itself() {
     assert!(next.is_some());
     assert_eq!(call.kernel.exhausted(attempt.invocation), Some(Action::Fallback));
     assert_eq!(told(&call.give(Event::Tick)), [""; 0]);
+    // The next attempt has a budget of its own, and ends within it.
+    call.kernel.attempt_finished(call.now_us, attempt.invocation, Ending::SUCCESS, 0);
+    assert_eq!(call.kernel.exhausted(attempt.invocation), None);
 }
 
 #[test]
