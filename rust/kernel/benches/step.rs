@@ -13,11 +13,13 @@ use std::time::{Duration, Instant};
 use criterion::{criterion_group, BatchSize, Criterion, Throughput};
 use rspp_kernel::edge::bounds::{Bounds, EdgeSettings, Strategy};
 use rspp_kernel::edge::buffer::EdgeBuffer;
+use rspp_kernel::event::EventScope;
 use rspp_kernel::evidence::record::{Body, Class, Marker, Record};
 use rspp_kernel::evidence::ring::StageA;
 use rspp_kernel::evidence::segment::{scan, BlockKind, Chain, MAGIC};
 use rspp_kernel::fence::Verdict;
 use rspp_kernel::input::{Event, Input};
+use rspp_kernel::node::{Hook, HostedNode, NodeDeclaration, Responsiveness};
 use rspp_kernel::plan::PlanTemplate;
 use rspp_kernel::policy::TurnPolicy;
 use rspp_kernel::session::{SessionKernel, Settings};
@@ -37,9 +39,27 @@ fn kernel() -> SessionKernel {
         wall_clock_ms: 0,
         evidence_capacity: 4096,
     });
+    kernel.host(nodes()).expect("sound declarations");
     kernel.step(Input { now_us: 0, event: Event::Lease { epoch: 1, deadline_us: 1 << 60 } });
     kernel.step(Input { now_us: 0, event: Event::Start { resumed: false } });
     kernel
+}
+
+/// As many nodes as the graph of a voice pipeline has, each with every hook.
+fn nodes() -> Vec<HostedNode> {
+    let node = |index: usize| HostedNode {
+        declaration: NodeDeclaration {
+            node_id: format!("node-{index}"),
+            scope: if index < 4 { EventScope::Session } else { EventScope::Turn },
+            responsiveness: Responsiveness::Preemptible,
+            buffers: true,
+            hooks: Hook::ALL.to_vec(),
+            inputs: Vec::new(),
+            transforms: Vec::new(),
+        },
+        modality: None,
+    };
+    (0..11).map(node).collect()
 }
 
 fn drain(kernel: &mut SessionKernel) {
@@ -48,11 +68,11 @@ fn drain(kernel: &mut SessionKernel) {
     });
 }
 
-/// A call in small: silence, speech, a turn, its frames, its end. Returns the input at `index`.
+/// A call in small: silence, speech, a turn that is interrupted by another, its end. Returns the input at `index`.
 fn call(index: usize) -> Event<&'static str> {
-    let turn = u32::try_from(index / 100 + 1).expect("few turns");
+    let turn = u32::try_from(index / 100 * 2 + 2).expect("few turns");
     match index % 100 {
-        0 => Event::TextMessage { reference: turn },
+        0 | 50 => Event::TextMessage { reference: turn },
         99 => Event::GenerationFinished { turn },
         place => {
             let permille = if (30..33).contains(&place) { 900 } else { 20 };
@@ -193,7 +213,7 @@ fn percentiles() {
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let index = ((SAMPLES - 1) as f64 * place) as usize;
         println!(
-            "step over a call, one turn in 100 inputs, clock reading included: {name} {} ns",
+            "step over a call, two turns in 100 inputs, clock reading included: {name} {} ns",
             nanoseconds[index]
         );
     }
