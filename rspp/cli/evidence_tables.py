@@ -27,8 +27,10 @@ def show_sessions(found: Sequence[tuple[SessionRow, Sequence[TurnRow]]], *, with
         console.print("nothing recorded that fits")
         return
     table = Table()
-    for name in ("session", "turn", "epoch", "ended", "why", "lasted") if with_turns else _COLUMNS:
-        table.add_column(name, overflow="fold")
+    columns = _TURN_COLUMNS if with_turns else _COLUMNS if console.width >= NARROW else _NARROW_COLUMNS
+    for name in columns:
+        # Only names may be cut: pieces of dates and sizes can be read by nobody.
+        table.add_column(name, overflow="fold", no_wrap=name not in ("session", "pipeline", "why"))
     for session, turns in found:
         if with_turns:
             for turn in turns:
@@ -37,20 +39,25 @@ def show_sessions(found: Sequence[tuple[SessionRow, Sequence[TurnRow]]], *, with
                     session.session, str(turn.turn), str(turn.epoch), turn.outcome, turn.reason, lasted
                 )
             continue
-        begun = datetime.fromtimestamp(session.begun_wall_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        begun = datetime.fromtimestamp(session.begun_wall_ms / 1000, UTC).strftime("%Y-%m-%d\n%H:%M:%S")
         lasted = f"{(session.last_wall_ms - session.begun_wall_ms) / 1000:.0f} s"
         state = "damaged" if session.damaged else "ended" if session.ended else "not ended"
-        table.add_row(
-            session.session,
-            begun,
-            lasted,
-            session.pipeline,
-            str(session.stints),
-            str(session.turns),
-            f"{session.bytes / 1000:.1f} kB",
-            state,
-        )
+        cells = {
+            "session": session.session,
+            "begun (UTC)": begun,
+            "lasted": lasted,
+            "pipeline": session.pipeline,
+            "stints": str(session.stints),
+            "turns": str(session.turns),
+            "size": f"{session.bytes / 1000:.1f} kB",
+            "state": state,
+        }
+        table.add_row(*(cells[name] for name in columns))
     console.print(table)
 
 
+NARROW = 80
+"""Narrower terminals are shown fewer columns."""
+_TURN_COLUMNS = ("session", "turn", "epoch", "ended", "why", "lasted")
+_NARROW_COLUMNS = ("session", "begun (UTC)", "lasted", "turns", "state")
 _COLUMNS = ("session", "begun (UTC)", "lasted", "pipeline", "stints", "turns", "size", "state")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -199,6 +200,21 @@ def test_the_index_forgets_what_was_deleted_and_what_expired(tmp_path: Path) -> 
         assert {row.session for row in index.sessions("acme")} == {"one", "three"}
         assert index.turns("acme", "two") == []
     forget_deleted(tmp_path / "acme")  # A folder without an index is none of its business.
+
+
+@pytest.mark.parametrize("width", [50, 60, 79, 80, 120])
+def test_the_list_fits_its_terminal_and_cuts_no_date(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    record(tmp_path, marks(0, 1))
+    assert run(["evidence", "list", "--evidence", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    shown = "\n".join(lines)
+    assert "call" in shown
+    assert re.search(r"│ \d{4}-\d\d-\d\d +│", shown)
+    assert "ended" in shown
 
 
 def test_sessions_and_turns_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
