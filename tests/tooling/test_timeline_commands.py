@@ -116,8 +116,11 @@ def test_what_cannot_be_read_or_written_is_said(
     assert run(["report", str(recording), "--purpose", "debug"]) == 2
     assert run(["timeline", "export", str(recording), "--out", str(recording / "x")]) == 2
     assert run(["timeline", "show", str(recording), "--from", "-4"]) == 2
+    (tmp_path / "empty").write_bytes(b"")
+    assert run(["timeline", "show", str(tmp_path / "empty")]) == 2
     said = capsys.readouterr().err
-    assert said.count("hint: ") == 5
+    assert said.count("hint: ") == 6
+    assert "the file is empty" in said
     assert "None" not in said
 
 
