@@ -1,7 +1,7 @@
 """How every command of RSPP speaks to its user: one clear message, a remedy, an exit status.
 
-Exit statuses: 0 done, 2 bad input or a refusal that the user can cure, 70 a defect of RSPP, 130 stopped
-by the keyboard, 141 nobody reads the output any more.
+Exit statuses: 0 done, 1 what was judged does not hold, 2 bad input or a refusal that the user can cure, 70 a
+defect of RSPP, 130 stopped by the keyboard, 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
