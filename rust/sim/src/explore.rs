@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use rspp_kernel::bundle::{Actions, Failure, Provenance, TurnStart};
 use rspp_kernel::cancellation::CancelScope;
+use rspp_kernel::decision::{Outcome, Scope};
+use rspp_kernel::effect::Effect;
 use rspp_kernel::fence::Verdict;
 use rspp_kernel::input::{
     CancelSignal, ConnectionState, Event, Input, Modality, PlaybackEvent, ProviderOutcome, Transcript,
@@ -35,8 +38,20 @@ operations! {
     Fail, Invoke, AttemptFails, LateAttempt, LateFinish, LateFrame, LatePlayback,
     Reconnecting, Connected, Ended,
     EvidenceFills, EvidenceDrains,
+    BundleFine, BundleFails, BundleRejects, BundleOlder, BundleAges,
 }
 
+/// What only a call under a control plane has.
+const MANAGED: [Operation; 5] = [
+    Operation::BundleFine,
+    Operation::BundleFails,
+    Operation::BundleRejects,
+    Operation::BundleOlder,
+    Operation::BundleAges,
+];
+
+/// For how long a bundle is usable: longer than a turn's budgets, shorter than the lease.
+const USABLE_US: u64 = 3_000_000;
 const EPOCH: u64 = 5;
 const TTL_US: u64 = 4_000_000;
 const CAPACITY: u64 = 256;
@@ -54,6 +69,11 @@ struct Node {
     sequence: u64,
     invocation: u32,
     plans: bool,
+    managed: bool,
+    /// Until when turns may open under what the control plane said last; 0 when they may not.
+    usable_us: u64,
+    /// Highest version of what it said.
+    version: u64,
     /// Epoch of the move that was announced, 0 for none.
     moves_to: u64,
     /// Lines taken from a full ring so far; none while it is emptied after every step.
@@ -68,8 +88,14 @@ pub(crate) struct Visited {
 }
 
 impl Node {
-    fn new(plans: bool) -> Self {
-        let policy = TurnPolicy { confirm_ms: 60, release_ms: 40, greeting: true, ..TurnPolicy::default() };
+    fn new(plans: bool, managed: bool) -> Self {
+        let policy = TurnPolicy {
+            confirm_ms: 60,
+            release_ms: 40,
+            greeting: true,
+            needs_bundle: managed,
+            ..TurnPolicy::default()
+        };
         let graph = if plans { "graph/voice" } else { "" };
         let plan = PlanTemplate::new("x@v1", graph, "simple", "{}");
         let mut kernel = SessionKernel::new(Settings {
@@ -90,6 +116,9 @@ impl Node {
             sequence: 0,
             invocation: 0,
             plans,
+            managed,
+            usable_us: 0,
+            version: 0,
             moves_to: 0,
             full: None,
         }
@@ -102,6 +131,10 @@ impl Node {
         let effects = self.kernel.step(Input { now_us: self.now_us, event }).to_vec();
         let (turn, drained) = (self.kernel.turn(), self.kernel.drained());
         self.monitor.effects(&effects, Step { revoked, plans: self.plans, turn, drained })?;
+        let opened = effects.iter().any(|effect| matches!(effect, Effect::OpenTurn { .. }));
+        ensure(!(opened && self.managed) || self.now_us <= self.usable_us, || {
+            String::from("G-01: a turn opened without a usable bundle")
+        })?;
         if self.monitor.open != before {
             self.sequence = 0;
         }
@@ -232,6 +265,14 @@ impl Node {
             Operation::Reconnecting => self.connection(ConnectionState::Reconnecting),
             Operation::Connected => self.connection(ConnectionState::Connected),
             Operation::Ended => self.connection(ConnectionState::Ended),
+            Operation::BundleFine => self.bundle(2, None, Outcome::Admit),
+            Operation::BundleOlder => self.bundle(1, None, Outcome::Admit),
+            Operation::BundleRejects => self.bundle(2, None, Outcome::Reject),
+            Operation::BundleFails => self.bundle(0, Some(Failure::SnapshotInvalid), Outcome::Admit),
+            Operation::BundleAges => {
+                self.now_us += USABLE_US + 1;
+                self.step(Event::Tick)
+            }
             Operation::EvidenceFills => self.fill(),
             Operation::EvidenceDrains => {
                 self.look()?;
@@ -247,6 +288,36 @@ impl Node {
         let next = self.kernel.attempt_finished(self.now_us, invocation, ending, 0);
         if next.is_none() && open != 0 && invocation != 0 {
             return self.step(Event::GenerationFailed { turn: open, reason: "provider_failure" });
+        }
+        self.step(Event::Tick)
+    }
+
+    /// The control plane says something; only the next input may make something of it.
+    fn bundle(&mut self, version: u64, failure: Option<Failure>, admission: Outcome) -> Result<(), String> {
+        let state = self.kernel.turn_state();
+        let until_us = self.now_us + USABLE_US;
+        let said = TurnStart {
+            version,
+            usable_until_us: until_us,
+            authority_epoch: 0,
+            claim_us: 1_000_000,
+            provenance: None,
+            admission_reason: "",
+            failure,
+            admission,
+            admission_scope: Scope::Session,
+            authority_valid: true,
+            authority_authorized: true,
+            actions: Actions::ALL,
+        };
+        let source = Provenance::new(["a", "b", "c", "d", "e", "f"]).ok();
+        self.kernel.turn_start(self.now_us, said, source.as_ref());
+        let untouched = self.kernel.turn_state() == state || self.kernel.drained();
+        ensure(untouched, || String::from("telling a bundle moved a turn"))?;
+        if failure.is_some() || version >= self.version {
+            self.version = self.version.max(version);
+            let lets = failure.is_none() && admission == Outcome::Admit;
+            self.usable_us = if lets { until_us } else { 0 };
         }
         self.step(Event::Tick)
     }
@@ -300,7 +371,8 @@ impl Node {
         let mut kernel = self.kernel.clone();
         kernel.drain_evidence(usize::MAX, |_| {});
         let numbers = (self.invocation, self.epoch, self.moves_to, self.sequence.min(1));
-        let shell = (&self.monitor, self.full, numbers, self.plans);
+        let lets = self.usable_us.saturating_sub(self.now_us.min(self.usable_us));
+        let shell = (&self.monitor, self.full, numbers, self.plans, lets, self.version);
         let whole = (kernel, shell);
         fingerprint(text, &whole, " now_us: ", self.now_us)
     }
@@ -328,6 +400,9 @@ impl Search {
             return Ok(());
         }
         for operation in OPERATIONS {
+            if MANAGED.contains(operation) && !node.managed {
+                continue;
+            }
             let mut next = node.clone();
             self.path.push(*operation);
             self.visited.transitions += 1;
@@ -341,21 +416,23 @@ impl Search {
     }
 }
 
-/// Explores from each beginning: a new call, a running one, one that speaks, one whose plans fail.
+/// Explores from each beginning: a new call, a running one, one that speaks, one whose plans fail, and one
+/// that waits for the control plane.
 ///
 /// # Errors
 /// The assertion that was broken and the operations that led there.
 pub(crate) fn explore(depth: u8) -> Result<Visited, String> {
-    let beginnings: [(bool, &[Operation]); 4] = [
-        (true, &[]),
-        (true, &[Operation::Renew]),
-        (true, &[Operation::Renew, Operation::Text, Operation::Frame]),
-        (false, &[Operation::Renew]),
+    let beginnings: [(bool, bool, &[Operation]); 5] = [
+        (true, false, &[]),
+        (true, false, &[Operation::Renew]),
+        (true, false, &[Operation::Renew, Operation::Text, Operation::Frame]),
+        (false, false, &[Operation::Renew]),
+        (true, true, &[Operation::Renew, Operation::Text]),
     ];
     let mut search =
         Search { seen: BTreeMap::new(), text: String::new(), path: Vec::new(), visited: Visited::default() };
-    for (plans, beginning) in beginnings {
-        let mut node = Node::new(plans);
+    for (plans, managed, beginning) in beginnings {
+        let mut node = Node::new(plans, managed);
         for operation in beginning {
             node.perform(*operation).and_then(|()| node.look())?;
         }

@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 
 /// Points in time.
-const INSTANTS: [&str; 9] = [
+const INSTANTS: [&str; 12] = [
     "deadline_us",
     "last_pass_us",
     "started_us",
@@ -18,6 +18,9 @@ const INSTANTS: [&str; 9] = [
     "onset_us",
     "forced_us",
     "now_us",
+    "usable_until_us",
+    "look_us",
+    "until_us",
 ];
 /// A number and then a point in time.
 const DATED: [&str; 2] = ["closed", "unanswered"];
