@@ -197,6 +197,9 @@ def test_what_a_page_leaves_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     assert data["left_out"]["latency"] == 12
     assert sum(data["left_out"].values()) + 30 == len(build_call(takeover_call()).records)
     assert all(mark["records"] for mark in data["marks"])
+    spans = [span for span in build_call(takeover_call()).spans if span.records]
+    assert 0 < len([span for span in data["spans"] if span["records"]]) < len(spans)
+    assert len(data["spans"]) < len(spans)
     assert "leaves out records" in Page(call_page(build_call(takeover_call()))).shown
 
 
@@ -206,9 +209,10 @@ def test_an_hour_of_a_call_is_a_page_in_seconds() -> None:
         records += turn(number, number * 6_000, number * 6_000 + 4_000)
         voice = {"kind": "input", "name": "voice_activity", "permille": 900, "media_sample": 0}
         records += [voice | at(number * 6_000 + 100 * n) for n in range(60)]
-    begun = time.monotonic()
+    # Of the processor: on a machine that has other work too, the clock on the wall says nothing.
+    begun = time.process_time()
     text = call_page(build_call(records))
-    assert time.monotonic() - begun < 20
+    assert time.process_time() - begun < 10
     assert len(text) < 12_000_000
     assert len(Page(text).data["turns"]) == 600
 

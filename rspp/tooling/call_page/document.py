@@ -30,6 +30,7 @@ def call_document(model: CallModel, *, replay: str = "") -> dict[str, Any]:
     """
     kept, left_out = _chosen(model)
     places = {place: number for number, place in enumerate(kept)}
+    spans = [span for span in model.spans if not span.records or any(one in places for one in span.records)]
 
     def known(records: list[int]) -> list[int]:
         return [places[place] for place in records if place in places]
@@ -68,7 +69,7 @@ def call_document(model: CallModel, *, replay: str = "") -> dict[str, Any]:
                 "turn": span.turn,
                 "records": known(span.records),
             }
-            for span in model.spans
+            for span in spans
         ],
         "marks": [
             {
