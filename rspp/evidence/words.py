@@ -149,8 +149,12 @@ def _request(
 
 
 def _denied(folder: Path, reason: str) -> EvidenceError:
+    policy = folder.parent / POLICY_FILE
+    hint = f"What may be read, and by whom, stands in {policy}."
+    if not policy.is_file():
+        hint = f"There is no {policy}, so nobody is shown words or sound; see docs/evidence-access.md."
     return EvidenceError(
         f"session {folder.name}: the request was denied: {reason}",
-        hint=f"What may be read, and by whom, stands in {folder.parent / POLICY_FILE}.",
+        hint=hint,
         reason=reason,
     )
