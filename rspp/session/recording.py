@@ -123,6 +123,7 @@ class SessionRecording:
         self._recorder = recorder
         self._level = level
         self._work = work
+        self._created = 0, 0
         self._classes = data_flow(spec)
         self.capture = PayloadCapture(level, recorder, self._classes) if recorder is not None else None
         """Takes what was said and heard; none when nothing is recorded."""
@@ -160,6 +161,7 @@ class SessionRecording:
             created_us: time that the kernel was given when it was made.
             created_wall_ms: wall clock that it was given, ms since the epoch.
         """
+        self._created = created_us, created_wall_ms
         if self._recorder is None:
             return
         self._recorder.begin(
@@ -258,12 +260,18 @@ class SessionRecording:
         assert self.capture is not None
         assert self._recorder is not None
         failing = bool(self._recorder.payload_failure)
-        step = self.capture.lower(self._clock.wall_clock_ms(), failing=failing)
+        step = self.capture.lower(self._time_of_day_ms(), failing=failing)
         if step is not None:
             self._kernel.level_lowered(self._clock.now_us(), step.reason)
             self._record(
                 kind="recording_level", before=step.from_level, after=step.to_level, reason=step.reason
             )
+
+    def _time_of_day_ms(self) -> int:
+        """Return the time of day, for a window that ends: a clock that is set back does not lengthen it."""
+        created_us, created_wall_ms = self._created
+        passed_ms = (self._clock.now_us() - created_us) // 1000
+        return max(self._clock.wall_clock_ms(), created_wall_ms + passed_ms)
 
     def _record(self, **fields: object) -> None:
         if self._recorder is None:

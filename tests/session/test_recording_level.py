@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    import pytest
+
 FIRST, SECOND = 6_000, 7_000
 
 
@@ -64,6 +66,22 @@ def test_an_l1_window_ends_by_itself(tmp_path: Path) -> None:
     assert "•••••• ••".encode() in texts(tmp_path)
     assert "••••• ••".encode() not in texts(tmp_path)
     assert recompute(recording).identical
+
+
+def test_a_clock_that_is_set_back_does_not_lengthen_an_l1_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = VirtualClock.wall_clock_ms
+    begun_ms = 1_700_000_000_000
+
+    def set_back(clock: VirtualClock) -> int:
+        now_ms = right(clock)
+        return now_ms if now_ms < begun_ms + 30_000 else now_ms - 3_600_000
+
+    monkeypatch.setattr(VirtualClock, "wall_clock_ms", set_back)
+    recording = hold(tmp_path, {"level": "L1", "until_minutes": 1})
+    assert downgrades(recording.records()) == ["level_time_over"]
+    assert "••••• ••".encode() not in texts(tmp_path)
 
 
 def test_the_default_level_keeps_no_words_and_never_goes_down(tmp_path: Path) -> None:
