@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rspp.contracts.validation import check_stream
-from rspp.session.session import Session
+from rspp.session.session import MAX_EARLY_TEXTS, Session
 from tests.session.fakes import FakeCaller, FakeWorld
 from tests.session.test_session import HEARD, reply
 
@@ -86,3 +86,11 @@ def test_a_recording_with_refusals_keeps_every_rule() -> None:
     call = texted((500, "x" * 20_000, "ann/1"), (700, "please stop now", "ann/2"), (800, "stop", "ann/2"))
     assert len(refusals(call)) == 2
     assert check_stream(iter(call.timeline.lines)).faults == []
+
+
+def test_of_the_texts_before_the_conversation_only_the_latest_are_kept() -> None:
+    call = FakeWorld(FakeCaller([], 3_000), HEARD, reply, {"turn": {"overlap": "queue"}})
+    call.early_texts = [f"text {number}" for number in range(MAX_EARLY_TEXTS + 3)]
+    call.hold()
+    assert len(arrivals(call)) == MAX_EARLY_TEXTS
+    assert call.responder.histories[0][0].text.startswith("text 3 ")

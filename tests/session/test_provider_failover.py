@@ -117,6 +117,17 @@ def test_a_refusing_responder_is_replaced_within_the_turn() -> None:
     assert [message.text for message in session.history] == ["a question", ANSWER]
 
 
+def test_what_a_failed_attempt_wanted_to_do_is_not_done() -> None:
+    call = world()
+    call.responder = FlakyResponder([server_error()], after_words=1)
+    call.responder._reply = lambda history: f"<hang_up> {ANSWER}" if responder.calls == 1 else ANSWER
+    responder = call.responder
+    session = call.hold()
+    assert responder.calls == 2
+    assert np.array_equal(voice(call), ALL)
+    assert session.reason == "caller_left"
+
+
 def test_a_bad_moment_is_retried_at_the_same_responder() -> None:
     call = world()
     responder = FlakyResponder([server_error()])
