@@ -194,7 +194,7 @@ class ReplayCursor:
                 fed += 1
         except ValueError as error:
             raise EvidenceError(
-                f"stint {self._stint.header['stint']}: records cannot be read: {error}",
+                f"stint {self._stint.header.get('stint', '')}: records cannot be read: {error}",
                 hint="rspp-cli verify-evidence says what is damaged.",
             ) from error
         return fed > 0
@@ -244,8 +244,8 @@ def _recompute(
     records = cursor.to_end()
     replay = cursor.replay
     return StintResult(
-        stint=str(stint.header["stint"]),
-        epoch=int(stint.header["epoch"]),
+        stint=str(stint.header.get("stint", "")),
+        epoch=int(stint.header.get("epoch", 0)),
         records=records,
         compared=replay.compared,
         inputs=replay.inputs,
@@ -285,8 +285,8 @@ def take_decisions(recording: Recording) -> ReplayResult:
         times = [record["at_us"] for record in records if "at_us" in record]
         results.append(
             StintResult(
-                stint=str(stint.header["stint"]),
-                epoch=int(stint.header["epoch"]),
+                stint=str(stint.header.get("stint", "")),
+                epoch=int(stint.header.get("epoch", 0)),
                 records=len(records),
                 compared=len(records),
                 inputs=sum(record["kind"] == "input" for record in records),

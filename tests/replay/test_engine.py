@@ -12,7 +12,7 @@ import pytest
 
 from rspp.cli.main import run
 from rspp.contracts.errors import EvidenceError
-from rspp.evidence.reader import KernelBlock, open_recording
+from rspp.evidence.reader import KernelBlock, Recording, open_recording
 from rspp.replay.engine import MODES, ReplayCursor, allowed_modes, recompute, take_decisions
 from rspp.replay.inputs import kernel_of
 from rspp.tooling.golden import ROOT
@@ -21,7 +21,7 @@ from tests.replay.test_audio import FULL, hold
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rspp.evidence.reader import Recording, Stint
+    from rspp.evidence.reader import Stint
 
 
 GOLDEN = Path(__file__).parents[2] / "replay" / "recordings"
@@ -141,6 +141,15 @@ def test_wrong_requests_are_told_in_one_sentence(
     shown = capsys.readouterr().err
     assert said in " ".join(shown.split())
     assert "Traceback" not in shown
+
+
+def test_a_stint_that_names_neither_itself_nor_its_epoch_replays_all_the_same(recording: Recording) -> None:
+    (stint,) = recording.stints
+    nameless = {name: value for name, value in stint.header.items() if name not in ("stint", "epoch")}
+    bare = Recording(recording.path, [dataclasses.replace(stint, header=nameless)], [])
+    for result in (recompute(bare), take_decisions(bare)):
+        assert result.identical
+        assert (result.stints[0].stint, result.stints[0].epoch) == ("", 0)
 
 
 @pytest.mark.parametrize(
