@@ -500,6 +500,17 @@ class EvidenceWriter:
             _lose(stint, block)
 
     def _finish(self, stint: _Stint) -> None:
+        try:
+            self._end_files(stint)
+        except Exception as error:
+            # As above: the thread goes on, and nobody waits for this stint for ever.
+            stint.failure = type(error).__name__
+            log.warning("a recording was not ended in order", session=stint.session_id, error=stint.failure)
+        with self._changed:
+            self._stints.remove(stint)
+        stint.done.set()
+
+    def _end_files(self, stint: _Stint) -> None:
         if stint.file is not None:
             try:
                 if stint.gap.records:
@@ -520,9 +531,6 @@ class EvidenceWriter:
             stint.payload_failure = error.message
             log.warning("payloads cannot be closed", session=stint.session_id, error=error.message)
         self._take_in(stint)
-        with self._changed:
-            self._stints.remove(stint)
-        stint.done.set()
 
     def _take_in(self, stint: _Stint) -> None:
         """Put an ended stint into the index; where that fails, whoever reads it brings it up to date."""

@@ -363,6 +363,28 @@ def test_a_defect_of_one_session_does_not_end_the_others(
     assert "secret" not in said
 
 
+def test_a_defect_at_the_end_of_one_session_does_not_end_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def defect(*_: object, **__: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("rspp.evidence.index.EvidenceIndex.update", defect)
+    with EvidenceWriter(tmp_path) as written:
+        other = written.open("other", epoch=1)
+        other.begin(dict(HEADER))
+        other.write(b"", marks(0, 1))
+        assert other.close(timeout=5)
+        assert other.failure == "RuntimeError"
+        recorder = begin(written)
+        recorder.write(b"", marks(0, 2))
+        assert recorder.close(timeout=5)
+    assert opened(tmp_path).complete
+    said = capsys.readouterr().out
+    assert "not ended in order" in said
+    assert "secret" not in said
+
+
 # ------------------------------------------------------------------------------------ waiting for it
 @pytest.mark.parametrize(("policy", "synced"), [("never", 0), ("turn", 1), ("always", 3)])
 def test_the_disk_is_waited_for_as_the_policy_says(
