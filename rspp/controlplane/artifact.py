@@ -270,16 +270,14 @@ def decode_artifact(data: bytes) -> Artifact:
             f"the artifact has more than {MAX_BYTES} bytes",
             hint="leave out pipelines that this runtime does not hold",
         )
+    if not data.strip():
+        raise _no_json("it is empty")
     try:
         head = msgspec.json.decode(data, type=_Head)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SnapshotError(
-            "artifact_decode_failed",
-            f"the artifact is no JSON: {error}",
-            hint="look what the endpoint really answers",
-        ) from error
+        raise _no_json(str(error)) from error
     if head.schema_version != SCHEMA_VERSION:
         raise _invalid(f"schema_version {head.schema_version[:80]!r} is not {SCHEMA_VERSION!r}")
     try:
@@ -289,6 +287,14 @@ def decode_artifact(data: bytes) -> Artifact:
     if artifact.expires_at_utc <= artifact.issued_at_utc:
         raise _invalid("expires_at_utc is not after issued_at_utc")
     return artifact
+
+
+def _no_json(problem: str) -> SnapshotError:
+    return SnapshotError(
+        "artifact_decode_failed",
+        f"the artifact is no JSON: {problem}",
+        hint="see what is really there; rspp-cli snapshot-template PIPELINE prints a valid one",
+    )
 
 
 def _invalid(problem: str) -> SnapshotError:

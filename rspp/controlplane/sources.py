@@ -178,7 +178,7 @@ def _within(name: str, data: bytes) -> bytes:
 def _read_failed(name: str, problem: str, *, retryable: bool = False) -> SnapshotError:
     return SnapshotError(
         "artifact_read_failed",
-        f"control plane: {name} {problem}",
+        f"control plane: {name}: {problem}",
         hint="check --control-plane, or the RSPP_CP_DISTRIBUTION_… variables",
         retryable=retryable,
     )

@@ -35,6 +35,7 @@ from rspp.pipeline.quotas import admission_of
 from rspp.pipeline.turn_start import turn_start_policy, turn_start_request
 from rspp.providers.fixed import FixedResponder
 from rspp.providers.registry import embedded_voice
+from rspp.session.foreign_words import ForeignWords
 from rspp.session.presenter import Presenter
 from rspp.session.recording import EVIDENCE_CAPACITY, SessionRecording
 from rspp.session.state import NOTHING_HEARD, Kept, Reply
@@ -139,6 +140,7 @@ class Session:
         self._tenant = tenant
         self._turn_starts = turn_starts
         self._leave_turn_starts: Callable[[], None] | None = None
+        self._foreign = ForeignWords()
         self._reading: asyncio.Task[Conversation] | None = None
         self._created_us, self._created_wall_ms = clock.now_us(), clock.wall_clock_ms()
         settings: dict[str, Any] = {
@@ -494,7 +496,9 @@ class Session:
     def _turn_start(self, told: TurnStart) -> None:
         """The control plane said what turns may start from."""
         if not self._ended.is_set():
-            self.kernel.turn_start(self._clock.now_us(), **msgspec.structs.asdict(told))
+            said = msgspec.structs.asdict(told)
+            said["admission_reason"] = self._foreign.bounded(told.admission_reason)
+            self.kernel.turn_start(self._clock.now_us(), **said)
             self._arm_timer()
 
     def _lost(self, reason: str) -> None:

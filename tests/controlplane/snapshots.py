@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rspp.controlplane.artifact import Artifact
+    from rspp.controlplane.sources import Source
 
 Document = dict[str, Any]
 Change = Callable[[Document], None]
@@ -106,7 +107,7 @@ def unreachable(*, retryable: bool = True) -> SnapshotError:
     return SnapshotError("artifact_read_failed", "does not answer", retryable=retryable)
 
 
-def settings_of(*sources: FakeSource, **others: Any) -> ControlPlaneSettings:
+def settings_of(*sources: Source, **others: Any) -> ControlPlaneSettings:
     return ControlPlaneSettings(sources=sources, **others)
 
 

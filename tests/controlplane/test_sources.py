@@ -57,7 +57,9 @@ def test_a_file_gives_its_contents_as_they_are_now(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_none_or_too_large_is_said_so(tmp_path: Path) -> None:
-    assert "No such file" in failure(FileSource(tmp_path / "none")).message
+    missing = tmp_path / "none"
+    said = f"control plane: {missing}: cannot be read: No such file or directory"
+    assert failure(FileSource(missing)).message == said
     assert "is no file" in failure(FileSource(tmp_path)).message
     os.mkfifo(tmp_path / "pipe")
     assert "is no file" in failure(FileSource(tmp_path / "pipe")).message
@@ -65,10 +67,22 @@ def test_a_file_that_is_none_or_too_large_is_said_so(tmp_path: Path) -> None:
     assert "more than" in failure(FileSource(tmp_path / "large")).message
 
 
+@pytest.mark.parametrize("content", [b"", b" \n"])
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "snapshot.json"
+    path.write_bytes(content)
+    with pytest.raises(SnapshotError) as caught:
+        ArtifactReader(settings_of(FileSource(path))).read(ISSUED_MS)
+    assert caught.value.code == "artifact_decode_failed"
+    assert caught.value.message == f"{path}: the artifact is no JSON: it is empty"
+    assert "snapshot-template" in caught.value.hint
+    assert "endpoint" not in caught.value.hint
+
+
 def test_a_variable_gives_its_value() -> None:
     values = {"SNAPSHOT": "{}"}
     assert EnvironmentSource("SNAPSHOT", values).read() == b"{}"
-    assert "env:OTHER is not set" in failure(EnvironmentSource("OTHER", values)).message
+    assert "env:OTHER: is not set" in failure(EnvironmentSource("OTHER", values)).message
     values["SNAPSHOT"] = " " * (MAX_BYTES + 1)
     assert "more than" in failure(EnvironmentSource("SNAPSHOT", values)).message
 

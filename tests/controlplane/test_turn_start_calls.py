@@ -14,6 +14,7 @@ from rspp.controlplane.settings import ControlPlaneSettings
 from rspp.controlplane.sources import EnvironmentSource, FileSource, HttpSource
 from rspp.evidence.baseline_reading import entries_of
 from rspp.replay.compare import trace_of
+from rspp.session.foreign_words import MOST, UNLISTED, ForeignWords
 from rspp.tooling.fault_call import ANSWER, ASK, PIPELINE, QUESTION, FaultCall, refused_before_open
 from rspp.tooling.fault_snapshots import (
     FaultSnapshots,
@@ -287,6 +288,31 @@ def test_a_minute_tells_a_session_eight_times_at_most() -> None:
         steps, control_plane=FaultSnapshots(PIPELINE).settings(cache_ttl_ms=2_000, max_staleness_ms=10_000)
     ).hold()
     assert 5 <= len(told(call)) <= 8
+
+
+def test_reasons_that_change_with_each_snapshot_leave_room_for_other_words() -> None:
+    """A kernel keeps 64 words from outside, and those of its providers are among them."""
+
+    class Chatty(FaultSnapshots):
+        def read(self) -> bytes:
+            number = self.version + 1
+            self.publish(lambda made: made["admission"]["default"].update(reason=f"ticket {number}"))
+            return super().read()
+
+    snapshots = Chatty(PIPELINE)
+    call = call_under(snapshots, ({"do": "pause", "ms": 9_000}, *ONCE)).hold().check()
+    reasons = [record["admission_reason"] for record in told(call)]
+    assert snapshots.version > 64
+    assert len(reasons) > 64
+    assert reasons[:MOST] == [f"ticket {number + 2}" for number in range(MOST)]
+    assert set(reasons[MOST:]) == {UNLISTED}
+    assert not refused_before_open(call.records)
+
+
+@pytest.mark.parametrize("word", ["", "cp_admission_reject_policy", UNLISTED])
+def test_what_a_kernel_knows_already_takes_no_room(word: str) -> None:
+    words = ForeignWords(most=1)
+    assert [words.bounded(one) for one in (word, "a", "b", "a", word)] == [word, "a", UNLISTED, "a", word]
 
 
 @pytest.mark.conformance("CT-004")
