@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from rspp.controlplane.artifact import Artifact
     from rspp.controlplane.settings import ControlPlaneSettings
     from rspp.controlplane.sources import Source
+    from rspp.controlplane.used import Earlier
+
+NEWER = "publish what should be in force under a higher snapshot_version"
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -47,12 +51,15 @@ class ArtifactReader:
         self._settings = settings
         self._sleep = sleep
 
-    def read(self, wall_clock_ms: int, used: Artifact | None = None) -> Received:
+    def read(
+        self, wall_clock_ms: int, used: Artifact | None = None, earlier: Earlier | None = None
+    ) -> Received:
         """Return the first artifact that may be used, or, when every endpoint gives a stale one, the first.
 
         Args:
             wall_clock_ms: now, milliseconds since the Unix epoch.
             used: the latest that was used; nothing older is taken.
+            earlier: the latest that was used before this process began; likewise.
 
         Raises:
             SnapshotError: no endpoint gives one; the code is that of the first that did not give a stale one.
@@ -68,7 +75,7 @@ class ArtifactReader:
             for index in asking:
                 source = settings.sources[index]
                 try:
-                    artifact = self._read_one(source, used)
+                    artifact = self._read_one(source, used, earlier)
                 except SnapshotError as error:
                     problems[index] = error
                     continue
@@ -86,7 +93,7 @@ class ArtifactReader:
         said = "; ".join(problems[index].message for index in sorted(problems))
         raise SnapshotError(first.code, said, hint=first.hint)
 
-    def _read_one(self, source: Source, used: Artifact | None) -> Artifact:
+    def _read_one(self, source: Source, used: Artifact | None, earlier: Earlier | None) -> Artifact:
         data = source.read()
         try:
             artifact = decode_artifact(data)
@@ -94,6 +101,8 @@ class ArtifactReader:
                 check_signature(data, self._settings.key)
             if used is not None:
                 _check_order(artifact, used)
+            if earlier is not None:
+                _check_not_before(artifact, earlier)
         except SnapshotError as error:
             raise SnapshotError(error.code, f"{source.name}: {error.message}", hint=error.hint) from error
         return artifact
@@ -101,15 +110,27 @@ class ArtifactReader:
 
 def _check_order(artifact: Artifact, used: Artifact) -> None:
     if artifact.order < used.order:
-        raise SnapshotError(
-            "snapshot_older",
-            f"snapshot_version {artifact.snapshot_version} of {artifact.issued_at_utc:%FT%TZ} is older than "
-            f"{used.snapshot_version} of {used.issued_at_utc:%FT%TZ}, which is in use",
-            hint="publish what should be in force under a higher snapshot_version",
-        )
+        raise _older(artifact, used, "which is in use", NEWER)
     if artifact.snapshot_version == used.snapshot_version and artifact.digest() != used.digest():
         raise SnapshotError(
             "artifact_invalid",
             f"snapshot_version {artifact.snapshot_version} has other contents than before",
             hint="raise snapshot_version with every change",
         )
+
+
+def _check_not_before(artifact: Artifact, earlier: Earlier) -> None:
+    if artifact.order < earlier.order:
+        anew = f"; when its numbers begin anew on purpose, remove {earlier.remembered_in}"
+        raise _older(artifact, earlier, "which was used before this start", NEWER + anew)
+
+
+def _older(artifact: Artifact, than: Artifact | Earlier, because: str, hint: str) -> SnapshotError:
+    said = " is older than ".join(
+        f"{one.snapshot_version} of {_told(one.issued_at_utc)}" for one in (artifact, than)
+    )
+    return SnapshotError("snapshot_older", f"snapshot_version {said}, {because}", hint=hint)
+
+
+def _told(issued: datetime.datetime) -> str:
+    return f"{issued.astimezone(datetime.UTC):%FT%TZ}"

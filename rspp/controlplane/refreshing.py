@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from rspp.contracts.errors import ConfigurationError
 from rspp.controlplane.artifact import SnapshotError
 from rspp.controlplane.reading import ArtifactReader
 from rspp.controlplane.resolution import Bundle, resolve
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rspp.controlplane.artifact import Artifact
     from rspp.controlplane.reading import Received
     from rspp.controlplane.settings import ControlPlaneSettings
+    from rspp.controlplane.used import Earlier, UsedSnapshots
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +49,7 @@ class ControlPlane:
         clock: the kernels' time.
         offloader: for reading.
         sleep: waits that many seconds, on the offloader's thread.
+        remembered: which snapshot was used before; none remembers nothing beyond this process.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class ControlPlane:
         clock: Clock,
         offloader: Offloader,
         sleep: Callable[[float], None] = time.sleep,
+        remembered: UsedSnapshots | None = None,
     ) -> None:
         self.snapshot_failure = settings.snapshot_failure
         self.plan_failure = settings.plan_failure
@@ -65,8 +69,10 @@ class ControlPlane:
         self._window_us = (settings.cache_ttl_ms + settings.max_staleness_ms) * 1000
         self._received: Received | None = None
         self._used: Artifact | None = None
+        self._remembered = remembered
+        self._earlier: Earlier | None = None
         self._asked_us = 0
-        self._problem = ""
+        self._problem = self._forgetting = ""
         self._followers: list[_Follower] = []
 
     @property
@@ -84,7 +90,10 @@ class ControlPlane:
 
         Raises:
             SnapshotError: no endpoint gives a usable one (section 13.4).
+            ConfigurationError: nobody can tell which was used before.
         """
+        if self._remembered is not None:
+            self._earlier = await self._offloader.run(self._remembered.latest)
         received = await self._read()
         stale = received.artifact.staleness(self._clock.wall_clock_ms())
         if stale:
@@ -140,12 +149,27 @@ class ControlPlane:
     async def _read(self) -> Received:
         # The answer may be as old as the question, and counts as that.
         asked_us, wall_ms, used = self._clock.now_us(), self._clock.wall_clock_ms(), self._used
-        received = await self._offloader.run(lambda: self._reader.read(wall_ms, used))
+        received = await self._offloader.run(lambda: self._take(wall_ms, used))
         if used is None or received.artifact.snapshot_version != used.snapshot_version:
             log.info("snapshot received", version=received.artifact.snapshot_version, source=received.source)
         self._received, self._used, self._asked_us = received, received.artifact, asked_us
         for follower in tuple(self._followers):
             self._tell(follower)
+        return received
+
+    def _take(self, wall_ms: int, used: Artifact | None) -> Received:
+        """Read, and remember what was read before a session hears of it; blocks."""
+        received = self._reader.read(wall_ms, used, self._earlier)
+        artifact = received.artifact
+        if self._remembered is not None and not artifact.staleness(wall_ms) and artifact.fits():
+            try:
+                self._remembered.note(artifact)
+                self._forgetting = ""
+            except ConfigurationError as error:
+                # Calls go on: what is lost is what the next start would have compared with.
+                if self._forgetting != error.message:
+                    log.warning("the snapshot in force cannot be remembered", problem=error.message)
+                self._forgetting = error.message
         return received
 
     def _tell(self, follower: _Follower) -> None:
@@ -179,6 +203,7 @@ async def control_plane_running(
     clock: Clock,
     offloader: Offloader,
     sleep: Callable[[float], None] = time.sleep,
+    remembered: UsedSnapshots | None = None,
 ) -> AsyncIterator[ControlPlane | None]:
     """Receive snapshots for the length of an ``async with`` block.
 
@@ -187,14 +212,16 @@ async def control_plane_running(
         clock: the kernels' time.
         offloader: for reading; a thread of its own, which an endpoint that hangs may keep.
         sleep: waits that many seconds, on that thread.
+        remembered: which snapshot was used before; none remembers nothing beyond this block.
 
     Raises:
         SnapshotError: there is no usable snapshot at the start.
+        ConfigurationError: nobody can tell which was used before.
     """
     if settings is None:
         yield None
         return
-    plane = ControlPlane(settings, clock, offloader, sleep)
+    plane = ControlPlane(settings, clock, offloader, sleep, remembered)
     await plane.start()
     task = asyncio.create_task(plane.run(), name="control-plane")
     try:

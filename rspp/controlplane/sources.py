@@ -32,6 +32,11 @@ class Source(Protocol):
         """What it is called in messages; holds no secret."""
         ...
 
+    @property
+    def identity(self) -> str:
+        """What tells it from every other; may hold a secret."""
+        ...
+
     def read(self) -> bytes:
         """Return the artifact as it is now.
 
@@ -55,6 +60,11 @@ class FileSource:
     def name(self) -> str:
         """Its path."""
         return str(self._path)
+
+    @property
+    def identity(self) -> str:
+        """Its whole path."""
+        return str(self._path.absolute())
 
     def read(self) -> bytes:
         """Return its contents.
@@ -90,6 +100,11 @@ class EnvironmentSource:
     def name(self) -> str:
         """``env:NAME``."""
         return f"env:{self._variable}"
+
+    @property
+    def identity(self) -> str:
+        """``env:NAME``."""
+        return self.name
 
     def read(self) -> bytes:
         """Return its value.
@@ -131,6 +146,11 @@ class HttpSource:
         parts = urlsplit(self._url)
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
         return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+
+    @property
+    def identity(self) -> str:
+        """The whole address."""
+        return self._url
 
     def read(self) -> bytes:
         """Ask once.

@@ -63,7 +63,7 @@ def join(
         session: id of the conversation, the same for every runtime that may take it over; the room's
             name by default.
         identity_prefix: first part of the agent's identity, PREFIX-SESSION-eEPOCH.
-        state: folder of the lease store; $XDG_STATE_HOME/rspp by default.
+        state: folder of the lease store and of the snapshot used last; $XDG_STATE_HOME/rspp by default.
         evidence: folder for the call's recording, EVIDENCE/TENANT/SESSION.
         tenant: whose call it is, and who may read what is recorded; RSPP_TENANT, else default.
         fsync: when the disk is waited for: never, each second (interval), when a turn closes, or always.
@@ -142,7 +142,7 @@ def serve(
         agent_name: take only dispatches by this name; without it, every new room.
         host: address of the health endpoint; metrics beyond this machine need RSPP_METRICS_TOKEN.
         port: port of the health endpoint, GET /healthz and GET /metrics; 0 takes a free one.
-        state: folder of the lease store; $XDG_STATE_HOME/rspp by default.
+        state: folder of the lease store and of the snapshot used last; $XDG_STATE_HOME/rspp by default.
         evidence: folder for the calls' recordings.
         tenant: whose calls they are, and who may read what is recorded; RSPP_TENANT, else default.
         fsync: when the disk is waited for: never, each second (interval), when a turn closes, or always.

@@ -10,6 +10,7 @@ import structlog
 from rspp.authority.clock import BootClock
 from rspp.authority.sqlite import SqliteLeaseStore
 from rspp.controlplane.refreshing import control_plane_running
+from rspp.controlplane.used import used_snapshots
 from rspp.pipeline.candidates import node_budgets
 from rspp.pipeline.normalise import profile_of
 from rspp.providers.registry import open_providers
@@ -48,7 +49,7 @@ async def join_room(
 
     Args:
         plan: which call.
-        state: folder of the lease store; none takes the user's own.
+        state: folder of what outlives the process; none takes the user's own.
         evidence: where the call is recorded.
         wait_for_lease: stand by while another runtime holds the call.
         telemetry: where telemetry goes; nobody scrapes a runtime of one call.
@@ -71,7 +72,8 @@ async def join_room(
         closing(WorkPool(profile_of(plan.spec), clock)) as pool,
         closing(ThreadOffloader("control-plane", threads=1)) as reading,
     ):
-        async with control_plane_running(control_plane, clock, reading) as plane:
+        used = used_snapshots(state_folder(state), control_plane, plan.tenant)
+        async with control_plane_running(control_plane, clock, reading, remembered=used) as plane:
             if sink is not None and plane is not None:
                 sink.watch_snapshot(lambda: (plane.version, plane.age_ms))
             work = pool.session(node_budgets(plan.spec))

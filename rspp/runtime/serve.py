@@ -14,6 +14,7 @@ from livekit.protocol import agent as proto
 from rspp.authority.clock import BootClock
 from rspp.authority.sqlite import SqliteLeaseStore
 from rspp.controlplane.refreshing import control_plane_running
+from rspp.controlplane.used import used_snapshots
 from rspp.providers.registry import open_providers
 from rspp.runtime.calls import Calls
 from rspp.runtime.environment import EvidencePlan, open_evidence, state_folder
@@ -51,7 +52,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         agent_name: dispatches by this name come here; empty takes every new room.
         host: address of the health endpoint.
         port: port of the health endpoint; 0 takes a free one.
-        state: folder of the lease store; none takes the user's own.
+        state: folder of what outlives the process; none takes the user's own.
         evidence: where calls are recorded.
         recording: recording level that the operator asked for; none takes the pipeline's.
         max_sessions: most calls at once.
@@ -95,7 +96,10 @@ async def serve_dispatches(plan: ServePlan) -> int:
         offloader = stack.enter_context(closing(ThreadOffloader("serve", threads=1)))
         await _try_providers(plan.spec)
         reading = stack.enter_context(closing(ThreadOffloader("control-plane", threads=1)))
-        plane = await stack.enter_async_context(control_plane_running(plan.control_plane, clock, reading))
+        used = used_snapshots(state_folder(plan.state), plan.control_plane, plan.tenant)
+        plane = await stack.enter_async_context(
+            control_plane_running(plan.control_plane, clock, reading, remembered=used)
+        )
         evidence = stack.enter_context(open_evidence(plan.evidence))
         if telemetry is not None and evidence is not None:
             telemetry.watch("evidence_writer", "bytes", lambda: evidence.waiting_bytes)

@@ -56,6 +56,11 @@ class FaultSnapshots:
         return "snapshots"
 
     @property
+    def identity(self) -> str:
+        """The same."""
+        return self.name
+
+    @property
     def data(self) -> bytes:
         """The artifact that is published now."""
         return self._data

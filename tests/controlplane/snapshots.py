@@ -83,7 +83,7 @@ class FakeSource:
 
     def __init__(self, answer: bytes | SnapshotError = b"", name: str = "fake") -> None:
         self.answer = answer
-        self.name = name
+        self.name = self.identity = name
         self.asked = 0
 
     def read(self) -> bytes:
