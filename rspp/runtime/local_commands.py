@@ -3,34 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import structlog
 from cyclopts import App, Parameter
 
+from rspp.authority.clock import BootClock
 from rspp.contracts.errors import ConfigurationError
+from rspp.controlplane.refreshing import control_plane_running
+from rspp.controlplane.settings import control_plane_settings
 from rspp.evidence.export import write_lines
 from rspp.evidence.payloads import PayloadStore
 from rspp.evidence.reader import open_recording
 from rspp.evidence.writer import EvidenceWriter
 from rspp.pipeline.loader import load_pipeline
 from rspp.pipeline.normalise import endpoints, key_variables, recording_level
-from rspp.runtime.environment import EvidencePlan, session_of_room, tenant_name
+from rspp.runtime.environment import DEFAULT_TENANT, EvidencePlan, session_of_room, tenant_name
 from rspp.runtime.loopback_call import loopback_call
-from rspp.session.virtual_time import run_virtual
+from rspp.session.offload import InlineOffloader, ThreadOffloader
+from rspp.session.virtual_time import VirtualClock, run_virtual
 from rspp.terminal import version
 from rspp.transports.wav import WavCaller, WavRecorder, read_wav
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rspp.contracts.media import Pcm
+    from rspp.controlplane.settings import ControlPlaneSettings
     from rspp.pipeline.spec import PipelineSpec
     from rspp.session.recording import Recorder
 
 log = structlog.get_logger(__name__)
+TERMINATED = 128 + signal.SIGTERM
+"""Exit status after SIGTERM."""
 MOST_CALLS = 10_000
 """Most calls of files with one name in an evidence folder."""
 
@@ -71,19 +81,51 @@ def session_of(source: Path, recorded: Path | None = None) -> str:
 
 
 def hold_call(
-    speech: Pcm, voice: WavRecorder, spec: PipelineSpec, session_id: str, recorder: Recorder | None = None
+    speech: Pcm,
+    voice: WavRecorder,
+    spec: PipelineSpec,
+    session_id: str,
+    recorder: Recorder | None = None,
+    *,
+    tenant: str = DEFAULT_TENANT,
+    control_plane: ControlPlaneSettings | None = None,
 ) -> list[tuple[bool, str]]:
     """Hold a call whose caller says ``speech``; write the agent's voice to ``voice``.
+
+    Args:
+        speech: what the caller says.
+        voice: takes what the agent says.
+        spec: the pipeline.
+        session_id: id of the conversation.
+        recorder: takes the evidence.
+        tenant: whose call it is.
+        control_plane: where snapshots come from; none holds the call without a control plane.
 
     Returns:
         The final transcripts in order: whether the caller's, and the words.
 
     Raises:
-        ConfigurationError: a provider is misconfigured.
+        ConfigurationError: a provider is misconfigured, or there is no usable snapshot at the start.
     """
     caller = WavCaller(speech, voice)
-    run = asyncio.run if needs_network(spec) else run_virtual
-    run(loopback_call(caller, spec, session_id=session_id, recorder=recorder))
+    virtual = not needs_network(spec)
+
+    async def hold() -> None:
+        clock = VirtualClock() if virtual else BootClock()
+        reading = InlineOffloader() if virtual else ThreadOffloader("control-plane", threads=1)
+        with closing(reading):
+            async with control_plane_running(control_plane, clock, reading) as plane:
+                await loopback_call(
+                    caller,
+                    spec,
+                    session_id=session_id,
+                    recorder=recorder,
+                    tenant=tenant,
+                    turn_starts=plane,
+                )
+
+    run = run_virtual if virtual else asyncio.run
+    run(hold())
     return caller.transcripts
 
 
@@ -96,6 +138,7 @@ def local_runner(
     evidence: Path | None = None,
     tenant: str = "",
     timeline: Path | None = None,
+    control_plane: str = "",
 ) -> None:
     """Run the pipeline over one file.
 
@@ -107,8 +150,12 @@ def local_runner(
             heard again.
         tenant: whose call it is; RSPP_TENANT by default, or default.
         timeline: write what was recorded there too, one JSON object a line.
+        control_plane: FILE, env:NAME or URL[,URL...] of the snapshot that turns start from; the
+            RSPP_CP_DISTRIBUTION_ variables otherwise, and without any there is no control plane. A snapshot's
+            expiry counts in the time of the call.
     """
     spec = load_pipeline(pipeline)
+    snapshots = control_plane_settings(control_plane)
     plan = EvidencePlan(folder=evidence, tenant=tenant_name(tenant))
     if out.exists() and in_.exists() and out.samefile(in_):
         raise ConfigurationError(
@@ -117,12 +164,15 @@ def local_runner(
         )
     # Both files come first: nothing is recorded of a call that cannot be held.
     speech = read_wav(in_)
-    with WavRecorder(out) as voice:
+    with _terminable(), WavRecorder(out) as voice:
         if plan.folder is None and timeline is None:
-            transcripts = hold_call(speech, voice, spec, session_of(in_))
+            transcripts = hold_call(
+                speech, voice, spec, session_of(in_), tenant=plan.tenant, control_plane=snapshots
+            )
         else:
             kept = None if plan.folder is None else plan.folder / plan.tenant
-            transcripts = _recorded(speech, voice, spec, session_of(in_, kept), plan, timeline)
+            session_id = session_of(in_, kept)
+            transcripts = _recorded(speech, voice, spec, session_id, plan, timeline, snapshots)
     for is_caller, text in transcripts:
         print(f"{'caller' if is_caller else 'agent '}  {text}")
     print(f"wrote {out}", file=sys.stderr)
@@ -135,16 +185,21 @@ def _recorded(
     session_id: str,
     plan: EvidencePlan,
     timeline: Path | None,
+    control_plane: ControlPlaneSettings | None,
 ) -> list[tuple[bool, str]]:
     if timeline is not None:
         # Told before the call and not after it.
         write_lines((), timeline)
     with ExitStack() as stack:
         folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rspp-")))
+        if plan.folder is not None:
+            stack.enter_context(_cut_off_is_told(folder / plan.tenant / session_id))
         payloads = PayloadStore(folder, plan.tenant, secret_names=key_variables(spec))
         with EvidenceWriter(folder, plan.tenant, fsync=plan.fsync, payloads=payloads) as writer:
             recorder = writer.open(session_id, epoch=1, level=recording_level(spec))
-            transcripts = hold_call(speech, voice, spec, session_id, recorder)
+            transcripts = hold_call(
+                speech, voice, spec, session_id, recorder, tenant=plan.tenant, control_plane=control_plane
+            )
             if not recorder.close():
                 log.error("records are missing from the recording", records=recorder.dropped)
         recording = open_recording(folder / plan.tenant / session_id)
@@ -153,3 +208,45 @@ def _recorded(
     if plan.folder is not None:
         print(f"recorded {recording.path}", file=sys.stderr)
     return transcripts
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the call as the keyboard does: what was recorded is kept, what is half is removed."""
+    terminated = False
+
+    def terminate(*_: object) -> None:
+        nonlocal terminated
+        terminated = True
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if terminated:
+            raise SystemExit(TERMINATED) from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _cut_off_is_told(session: Path) -> Iterator[None]:
+    """Say what is left of a call that did not end, or leave no folder where nothing is.
+
+    Args:
+        session: folder of the session, in that of its tenant, in that of all evidence.
+    """
+    folders = (session, session.parent, session.parent.parent)
+    made = [folder for folder in folders if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        if any(session.glob("*.segment")):
+            print(f"recorded {session}, as far as the call went", file=sys.stderr)
+        # Only what is empty goes: somebody else may have recorded beside it meanwhile.
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise

@@ -11,6 +11,7 @@ from rspp.contracts.errors import AuthorityError
 from rspp.pipeline.candidates import node_budgets
 from rspp.pipeline.normalise import profile_of
 from rspp.providers.registry import open_providers
+from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.session.offload import InlineOffloader, ThreadOffloader
 from rspp.session.pool import WorkPool
 from rspp.session.session import Session
@@ -41,6 +42,7 @@ async def loopback_call(
     pool: WorkPool | None = None,
     admission: Admission | None = None,
     turn_starts: TurnStarts | None = None,
+    tenant: str = DEFAULT_TENANT,
 ) -> Session:
     """Hold a call with a caller of this process and return the ended session.
 
@@ -54,6 +56,7 @@ async def loopback_call(
         pool: shared with other calls, as those of a runtime share one; none gives the call its own.
         admission: quotas shared likewise; none gives the call its own.
         turn_starts: tells what turns may start from; none holds the call without a control plane.
+        tenant: whose call it is.
 
     In a virtual-time loop providers run inline and the call takes no real waiting; in any other loop
     it takes as long as it lasts.
@@ -88,6 +91,7 @@ async def loopback_call(
         admission=admission,
         work=work,
         turn_starts=turn_starts,
+        tenant=tenant,
     )
     if on_session is not None:
         on_session(session)

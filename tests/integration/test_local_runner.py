@@ -1,16 +1,26 @@
 """``rspp-local-runner`` as its user meets it: files in, files out, one message when something is wrong."""
 
+import json
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 import soundfile
 
+from rspp.cli.main import run as run_cli
+from rspp.contracts.media import Pcm
 from rspp.contracts.validation import check_stream
 from rspp.evidence.reader import open_recording
+from rspp.runtime import local_commands
+from rspp.terminal import run_app
+from rspp.transports.wav import WavCaller
+from tests.controlplane.snapshots import Change, put
 
 EXAMPLE = Path("rspp/pipeline/examples/front-desk.yaml").resolve()
 
@@ -90,3 +100,144 @@ def test_a_file_that_is_heard_again_is_another_call(question: Path, tmp_path: Pa
     assert sorted(path.name for path in kept.glob("file-*")) == ["file-question", "file-question-2"]
     for session in kept.glob("file-*"):
         assert check_stream(map(msgspec.json.encode, open_recording(session).records())).total_faults == 0
+
+
+# ------------------------------------------------------------------ under a control plane
+
+
+Snapshot = Callable[..., Path]
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Snapshot:
+    """Writes what lets every turn of the example open, changed."""
+    assert run_cli(["snapshot-template", str(EXAMPLE)]) == 0
+    template: dict[str, Any] = json.loads(capsys.readouterr().out)
+
+    def write(*changes: Change) -> Path:
+        for change in changes:
+            change(template)
+        path = tmp_path / "snapshot.json"
+        path.write_text(json.dumps(template))
+        return path
+
+    return write
+
+
+def held(question: Path, folder: Path, *more: str | Path) -> int:
+    """Hold a call in this process."""
+    files = ("--in", question, "--out", folder / "out.wav", "--pipeline", EXAMPLE)
+    return run_app(local_commands.app, [str(argument) for argument in (*files, *more)])
+
+
+@pytest.mark.parametrize(
+    ("change", "answered"),
+    [
+        (put("colour", "blue"), True),
+        (put("tenant_id", "acme"), True),
+        (put("tenant_id", "somebody"), False),
+        (put("admission/default/outcome_kind", "reject"), False),
+        (put("lease/default/authority_authorized", False), False),
+    ],
+)
+def test_a_control_plane_says_whether_a_file_is_answered(
+    change: Change,
+    answered: bool,  # noqa: FBT001
+    question: Path,
+    snapshot: Snapshot,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ("--control-plane", snapshot(change), "--tenant", "acme", "--evidence", tmp_path / "kept")
+    assert held(question, tmp_path, *given) == 0
+    assert ("agent   You find us at twelve Harbour Street" in capsys.readouterr().out) is answered
+    recording = open_recording(tmp_path / "kept" / "acme" / "file-question")
+    told = [record for record in recording.records() if record.get("name") == "turn_start"]
+    assert told[0]["version"] == 1
+    assert check_stream(map(msgspec.json.encode, recording.records())).total_faults == 0
+
+
+def test_a_control_plane_may_be_named_in_the_environment(
+    question: Path,
+    snapshot: Snapshot,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = snapshot(put("admission/default/outcome_kind", "reject"))
+    monkeypatch.setenv("RSPP_CP_DISTRIBUTION_PATH", str(path))
+    assert held(question, tmp_path) == 0
+    assert "Harbour Street" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("unusable", [put("stale", True), put("snapshot_version", 0), None])
+def test_without_a_usable_snapshot_no_call_is_held_and_nothing_is_left(
+    unusable: Change | None,
+    question: Path,
+    snapshot: Snapshot,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = tmp_path / "none.json" if unusable is None else snapshot(unusable)
+    before = sorted(tmp_path.iterdir())
+    assert held(question, tmp_path, "--control-plane", named, "--evidence", tmp_path / "kept") == 2
+    said = capsys.readouterr()
+    assert "caller " not in said.out
+    assert "\nhint: " in said.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+# ------------------------------------------------------------------ cut off
+
+
+def cut_off_at(frame: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send this process a signal as the caller's file gives a frame."""
+    speak, spoken = WavCaller.speak, 0
+
+    def cut(caller: WavCaller) -> Pcm | None:
+        nonlocal spoken
+        spoken += 1
+        if spoken == frame:
+            signal.raise_signal(number)
+        return speak(caller)
+
+    monkeypatch.setattr(WavCaller, "speak", cut)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_call_that_is_cut_off_says_what_is_recorded_of_it(
+    number: int,
+    status: int,
+    question: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handled = signal.getsignal(signal.SIGTERM)
+    cut_off_at(200, number, monkeypatch)
+    kept = tmp_path / "kept"
+    assert held(question, tmp_path, "--evidence", kept) == status
+    session = kept / "default" / "file-question"
+    assert f"recorded {session}, as far as the call went" in capsys.readouterr().err
+    assert check_stream(map(msgspec.json.encode, open_recording(session).records())).total_faults == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept"]
+    assert signal.getsignal(signal.SIGTERM) is handled
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_call_that_is_cut_off_before_it_begins_leaves_nothing(
+    number: int,
+    question: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cut(*_: object) -> None:
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(WavCaller, "__init__", cut)
+    (tmp_path / "theirs").mkdir()
+    assert held(question, tmp_path, "--evidence", tmp_path / "kept") == 128 + number
+    assert held(question, tmp_path, "--evidence", tmp_path / "theirs") == 128 + number
+    assert [path.name for path in tmp_path.rglob("*")] == ["theirs"]
+    assert "recorded" not in capsys.readouterr().err
