@@ -25,6 +25,7 @@ def build_app() -> App:
         slo_gates_report,
     )
     from rspp.cli.replay import render_audio, replay, what_if
+    from rspp.cli.snapshots import generate_snapshot_key, sign_snapshot, verify_snapshot
     from rspp.cli.specs import schema, show_pipeline, show_plan, validate_spec
     from rspp.cli.timeline import report, timeline_app
     from rspp.cli.turn_start import resolve_turn_start, snapshot_template
@@ -40,6 +41,9 @@ def build_app() -> App:
         schema,
         resolve_turn_start,
         snapshot_template,
+        generate_snapshot_key,
+        sign_snapshot,
+        verify_snapshot,
         validate_contracts,
         validate_contracts_report,
         validate_stream,

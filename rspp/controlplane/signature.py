@@ -46,7 +46,7 @@ def check_signature(data: bytes, key: Ed25519PublicKey) -> None:
         raise SnapshotError(
             "artifact_invalid",
             "the artifact is not signed" if not given else "the artifact's signature is wrong",
-            hint=f"sign it with the key that belongs to {PUBLIC_KEY_VARIABLE}",
+            hint=f"sign it with the key that belongs to {PUBLIC_KEY_VARIABLE}: rspp-cli sign-snapshot",
         ) from error
 
 
