@@ -5,14 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations when it parses
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
 from rspp.terminal import coloured
-
-if TYPE_CHECKING:
-    from rspp.controlplane.resolution import Bundle
 
 _RED, _GREEN, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[0m"
 MAX_HOURS = 24 * 366
@@ -31,15 +28,19 @@ def resolve_turn_start(file: Path, *, control_plane: str = "", tenant: str = "",
     Returns:
         0 when a turn would open, 1 when none would.
     """
+    import msgspec
+
     from rspp.contracts.errors import ConfigurationError
+    from rspp.controlplane.answer import OPEN, turn_answer
     from rspp.controlplane.reading import ArtifactReader
-    from rspp.controlplane.resolution import resolve
+    from rspp.controlplane.resolution import Bundle, resolve
     from rspp.controlplane.settings import control_plane_settings
     from rspp.pipeline.loader import load_pipeline
     from rspp.pipeline.turn_start import turn_start_request
     from rspp.runtime.environment import tenant_name
 
-    request = turn_start_request(load_pipeline(file), tenant_name(tenant))
+    spec = load_pipeline(file)
+    request = turn_start_request(spec, tenant_name(tenant))
     settings = control_plane_settings(control_plane)
     if settings is None:
         raise ConfigurationError(
@@ -48,23 +49,22 @@ def resolve_turn_start(file: Path, *, control_plane: str = "", tenant: str = "",
         )
     now_ms = time.time_ns() // 1_000_000
     received = ArtifactReader(settings).read(now_ms)
-    document = _answer(
-        resolve(received.artifact, request, wall_clock_ms=now_ms),
-        {"snapshot_failure": settings.snapshot_failure, "plan_failure": settings.plan_failure},
-    )
+    resolved = resolve(received.artifact, request, wall_clock_ms=now_ms)
+    answer = turn_answer(spec, resolved, settings)
     document = {
         "pipeline_version": request.pipeline_version,
         "source": received.source,
         "problems": list(received.problems),
         "issued_at_utc": received.artifact.issued_at_utc.isoformat(),
         "expires_at_utc": received.artifact.expires_at_utc.isoformat(),
-        **document,
+        "turn": msgspec.to_builtins(answer),
+        "bundle" if isinstance(resolved, Bundle) else "problem": msgspec.to_builtins(resolved),
     }
     if json:
         _print_json(document)
     else:
         _show(document)
-    return 0 if document["turn"]["outcome"] == "open" else 1
+    return 0 if answer.outcome == OPEN else 1
 
 
 def snapshot_template(
@@ -92,39 +92,6 @@ def snapshot_template(
         )
     )
     return 0
-
-
-def _answer(resolved: Any, outcomes: dict[str, str]) -> dict[str, Any]:  # noqa: ANN401 - loaded late
-    import msgspec
-
-    from rspp.controlplane.resolution import INVALID, Bundle
-
-    if not isinstance(resolved, Bundle):
-        policy = "snapshot_failure" if resolved.reason == INVALID else "plan_failure"
-        turn = {"outcome": outcomes[policy], "reason": resolved.reason, "decided_by": "RK-25"}
-        return {"turn": turn, "problem": msgspec.to_builtins(resolved)}
-    return {"turn": _turn(resolved), "bundle": msgspec.to_builtins(resolved)}
-
-
-def _turn(bundle: Bundle) -> dict[str, str]:
-    """What the kernel answers, whose session holds a valid lease of its own; section 4.3 has the order."""
-    if not bundle.authority_valid:
-        return {
-            "outcome": "stale_epoch_reject",
-            "reason": "authority_epoch_mismatch",
-            "decided_by": "RK-24",
-        }
-    if not bundle.authority_authorized:
-        return {
-            "outcome": "deauthorized_drain",
-            "reason": "authority_revoked_before_open",
-            "decided_by": "RK-24",
-        }
-    if bundle.admission != "admit":
-        defers = bundle.admission == "defer"
-        reason = "cp_admission_defer_capacity" if defers else "cp_admission_reject_policy"
-        return {"outcome": bundle.admission, "reason": reason, "decided_by": "CP-05"}
-    return {"outcome": "open", "reason": "", "decided_by": ""}
 
 
 def _show(document: dict[str, Any]) -> None:

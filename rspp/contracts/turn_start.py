@@ -65,16 +65,22 @@ class TurnStartRequest(msgspec.Struct, frozen=True, kw_only=True):
     claim_us: int
 
 
-class TurnStarts(Protocol):
-    """Tells sessions what their turns may start from.
+class FailureOutcomes(Protocol):
+    """What becomes of turns for which the control plane has no answer."""
 
-    Attributes:
-        snapshot_failure: outcome of a turn whose snapshot is invalid, stale or missing.
-        plan_failure: outcome of a turn whose bundle cannot be resolved.
-    """
+    @property
+    def snapshot_failure(self) -> FailureOutcome:
+        """Outcome of a turn whose snapshot is invalid, stale or missing."""
+        ...
 
-    snapshot_failure: FailureOutcome
-    plan_failure: FailureOutcome
+    @property
+    def plan_failure(self) -> FailureOutcome:
+        """Outcome of a turn whose bundle cannot be resolved."""
+        ...
+
+
+class TurnStarts(FailureOutcomes, Protocol):
+    """Tells sessions what their turns may start from."""
 
     def follow(self, request: TurnStartRequest, listener: Callable[[TurnStart], None]) -> Callable[[], None]:
         """Tell ``listener`` what holds now, if anything was received yet, and whenever it changes.

@@ -8,7 +8,7 @@ from rspp.contracts.turn_start import TurnStartRequest
 from rspp.pipeline.normalise import plan_template, profile_of
 
 if TYPE_CHECKING:
-    from rspp.contracts.turn_start import TurnStarts
+    from rspp.contracts.turn_start import FailureOutcomes
     from rspp.pipeline.spec import PipelineSpec
 
 
@@ -24,12 +24,12 @@ def turn_start_request(spec: PipelineSpec, tenant: str) -> TurnStartRequest:
     )
 
 
-def turn_start_policy(turn_starts: TurnStarts | None) -> dict[str, Any]:
+def turn_start_policy(failures: FailureOutcomes | None) -> dict[str, Any]:
     """Return what ``TurnPolicy`` is told of a control plane; nothing without one."""
-    if turn_starts is None:
+    if failures is None:
         return {}
     return {
         "needs_bundle": True,
-        "snapshot_failure": turn_starts.snapshot_failure,
-        "plan_failure": turn_starts.plan_failure,
+        "snapshot_failure": failures.snapshot_failure,
+        "plan_failure": failures.plan_failure,
     }
