@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from rspp.authority.sqlite import SqliteLeaseStore
@@ -69,37 +70,37 @@ async def loopback_call(
         from rspp.authority.clock import BootClock
 
         clock, offloader = BootClock(), ThreadOffloader(session_id)
-    own = pool is None
-    pool = pool or WorkPool(profile_of(spec), clock, inline=virtual)
-    work = pool.session(node_budgets(spec))
-    # Loading models may take longer than a lease lasts, so it comes before the lease.
-    opened = providers or await open_providers(spec, offloader, work.seat)
-    store = SqliteLeaseStore(":memory:", clock)
-    lease = store.acquire(session_id, "loopback", LEASE_MS, {})
-    if not isinstance(lease, Lease):
-        raise AuthorityError(f"session {session_id} is held already")
-    session = Session(
-        session_id=session_id,
-        spec=spec,
-        transport=LoopbackTransport(caller),
-        providers=opened,
-        store=store,
-        lease=lease,
-        clock=clock,
-        offloader=offloader,
-        recorder=recorder,
-        admission=admission,
-        work=work,
-        turn_starts=turn_starts,
-        tenant=tenant,
-    )
-    if on_session is not None:
-        on_session(session)
-    try:
+    async with AsyncExitStack() as open_now:
+        open_now.callback(offloader.close)
+        if pool is None:
+            pool = WorkPool(profile_of(spec), clock, inline=virtual)
+            open_now.callback(pool.close)
+        work = pool.session(node_budgets(spec))
+        # Loading models may take longer than a lease lasts, so it comes before the lease.
+        opened = providers or await open_providers(spec, offloader, work.seat)
+        # The session closes them too, but not when the call fails before it begins.
+        open_now.push_async_callback(opened.close)
+        store = SqliteLeaseStore(":memory:", clock)
+        open_now.callback(store.close)
+        lease = store.acquire(session_id, "loopback", LEASE_MS, {})
+        if not isinstance(lease, Lease):
+            raise AuthorityError(f"session {session_id} is held already")
+        session = Session(
+            session_id=session_id,
+            spec=spec,
+            transport=LoopbackTransport(caller),
+            providers=opened,
+            store=store,
+            lease=lease,
+            clock=clock,
+            offloader=offloader,
+            recorder=recorder,
+            admission=admission,
+            work=work,
+            turn_starts=turn_starts,
+            tenant=tenant,
+        )
+        if on_session is not None:
+            on_session(session)
         await session.run()
-    finally:
-        store.close()
-        if own:
-            pool.close()
-        offloader.close()
-    return session
+        return session

@@ -15,6 +15,7 @@ import logging
 import platform
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -158,14 +159,18 @@ async def _call(
 ) -> ScriptedLoopbackCaller:
     await asyncio.sleep(number * STAGGER_S)
     caller = ScriptedLoopbackCaller(script, sounds)
-    await loopback_call(
-        caller,
-        spec,
-        session_id=f"bench-{number}",
-        recorder=shared.meter,
-        pool=shared.pool,
-        admission=shared.admission,
-    )
+    with ExitStack() as failed:
+        failed.callback(caller.close)
+        await loopback_call(
+            caller,
+            spec,
+            session_id=f"bench-{number}",
+            recorder=shared.meter,
+            pool=shared.pool,
+            admission=shared.admission,
+        )
+        # Of a call that was held the recording is measured.
+        failed.pop_all()
     return caller
 
 
@@ -272,11 +277,16 @@ def main() -> int:
     spec = with_workers(load_pipeline(Path(str(example))), options.workers)
     shared = Shared.of(profile_of(spec), separate=options.separate)
     if options.memory_only:
-        print(asyncio.run(_calls(options.sessions, spec, shared))[1])
+        held, peak = asyncio.run(_calls(options.sessions, spec, shared))
+        for caller in held:
+            caller.close()
+        print(peak)
         return 0
     first = _memory_of_one(options.workers)
     callers, peak = asyncio.run(_calls(options.sessions, spec, shared))
     measured = _measure(callers)
+    for caller in callers:
+        caller.close()
     for node, use in sorted(shared.meter.uses.items()):
         measured["faults"] += [f"pool, {node}: {count} {why}" for why, count in sorted(use.refused.items())]
     onset = summarise(measured["onset_to_silence"])

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import structlog
@@ -49,15 +50,15 @@ def demo_over_loopback(folder: Path) -> Outcome:
     spec = load_pipeline(demo_pipeline(folder))
     payloads = PayloadStore(root, DEFAULT_TENANT)
     with (
+        closing(caller),
         EvidenceWriter(root, payloads=payloads) as writer,
         writer.open(ROOM, epoch=1, level=recording_level(spec)) as recorder,
     ):
         session = run_virtual(loopback_call(caller, spec, session_id=ROOM, recorder=recorder))
+        recording = caller.recording
     records = spoken_records(recording_folder(root, ROOM))
     # Virtual time has no wall clock of its own; the call's first record says where it began.
     started = next((int(r["started_wall_ms"]) for r in records if r.get("kind") == "header"), 0)
-    recording = caller.recording
-    caller.close()
     write_wav(folder / "call.wav", [recording.sent, recording.heard])
     events = ({"event": "started", "wall_ms": started or time.time_ns() // 1_000_000},)
     # Where the agent's goodbye ends the call, nothing is left for the caller to do but hang up.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import soxr
@@ -26,22 +26,28 @@ if TYPE_CHECKING:
 
 
 class _Spool:
-    """Samples appended to a temporary file."""
+    """Samples appended to a temporary file, which is there from the first of them on."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the call
+        self._file: IO[bytes] | None = None
         self.samples = 0
 
     def append(self, pcm: Pcm) -> None:
+        if self._file is None:
+            # A caller of a call that never begins opens nothing that somebody must close.
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the call
         self._file.write(pcm.tobytes())
         self.samples += len(pcm)
 
     def read(self) -> Pcm:
+        if self._file is None:
+            return np.zeros(0, dtype=np.int16)
         self._file.seek(0)
         return np.frombuffer(self._file.read(), dtype=np.int16)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 class ScriptedLoopbackCaller:

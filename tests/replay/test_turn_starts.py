@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -57,11 +58,11 @@ def recorded(tmp_path: Path) -> Path:
     let_read(tmp_path)
     payloads = PayloadStore(tmp_path, "default")
     with (
+        closing(caller),
         EvidenceWriter(tmp_path, payloads=payloads) as writer,
         writer.open("call", epoch=1, level="L2") as recorder,
     ):
         run_virtual(hold())
-    caller.close()
     return tmp_path / "default" / "call"
 
 

@@ -20,7 +20,10 @@ from rspp.tooling.bench_sessions import PoolMeter, Shared, pool_lines, with_work
 from rspp.tooling.faults import _sounds
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rspp.pipeline.spec import PipelineSpec
+    from rspp.session.pool import SessionWork
 
 CALL = {
     "name": "short",
@@ -42,9 +45,9 @@ class FakeCountingPool(WorkPool):
     sessions = 0
     closed = False
 
-    def session(self):  # type: ignore[no-untyped-def]
+    def session(self, budgets: Mapping[str, tuple[int, int]] | None = None) -> SessionWork:
         self.sessions += 1
-        return super().session()
+        return super().session(budgets)
 
     def close(self) -> None:
         self.closed = True
