@@ -147,7 +147,9 @@ def publish_release(
 ) -> int:
     """Release a pipeline version: bind it to its content, its rollout and the reports that allow it.
 
-    Refused when a report is missing, unreadable, older than 24 hours, from the future, or failing.
+    Refused when a report is missing, unreadable, older than 24 hours, from the future, or failing. Exit
+    status 1 when it is refused, or the pipeline or the rollout is invalid; 2 when one of these two cannot be
+    read or is no YAML or JSON document.
 
     Args:
         spec_ref: pipeline file.
@@ -160,7 +162,7 @@ def publish_release(
 
     Returns:
         0 when it is published; 1 when the pipeline or the rollout is invalid, or a report does not allow it;
-        2 when one of the first two cannot be read.
+        2 when one of the first two cannot be read or is no document.
     """
     from datetime import UTC, datetime
 

@@ -25,6 +25,10 @@ _TAG = "tag:yaml.org,2002:"
 _MINIMAL = "the least a pipeline file needs is `name:` and `llm:` with a provider and its rules"
 
 
+class UnreadableError(ConfigurationError):
+    """A file that cannot be read, or whose text is no document: nobody can tell what it says."""
+
+
 class _Loader(yaml.SafeLoader):
     """A composer with limits; it never constructs objects."""
 
@@ -78,11 +82,11 @@ def compose(text: str, source: str, least: str = _MINIMAL) -> MappingNode:
         least: the least that such a file needs, for hints.
 
     Raises:
-        ConfigurationError: not YAML, too large, too deep, empty, or no mapping.
+        UnreadableError: not YAML, too large, too deep, empty, or no mapping.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:
-        raise ConfigurationError(
+        raise UnreadableError(
             f"{source}: the file is too large ({size} bytes)",
             hint=f"a pipeline file may have {MAX_BYTES} bytes; split the pipeline or shorten its texts",
         )
@@ -92,7 +96,7 @@ def compose(text: str, source: str, least: str = _MINIMAL) -> MappingNode:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark is not None else source
         problem = " ".join(part for part in (error.context, error.problem) if part)
-        raise ConfigurationError(
+        raise UnreadableError(
             f"{where}: not valid YAML: {problem}",
             hint="check indentation and colons, and put texts that hold `: ` or `#` in quotes",
         ) from error
@@ -100,13 +104,13 @@ def compose(text: str, source: str, least: str = _MINIMAL) -> MappingNode:
         # A ValueError comes from the scanner itself, for an escape such as "\\UFFFFFFFF".
         character = getattr(error, "character", None)
         what = f"character {character!r} is not allowed" if character is not None else str(error)
-        raise ConfigurationError(
+        raise UnreadableError(
             f"{source}: not valid YAML: {what}", hint="remove control characters and impossible escapes"
         ) from error
     if root is None or root.tag == _TAG + "null":
-        raise ConfigurationError(f"{source}: the file is empty", hint=least)
+        raise UnreadableError(f"{source}: the file is empty", hint=least)
     if not isinstance(root, MappingNode):
-        raise ConfigurationError(
+        raise UnreadableError(
             f"{source}:{line_of(root)}: the file must be a mapping of keys to values, not a "
             f"{'list' if isinstance(root, SequenceNode) else 'single value'}",
             hint=least,
@@ -123,7 +127,7 @@ def _bound(root: Node, source: str) -> None:
         node, depth = waiting.pop()
         seen += 1
         if depth > 2 * MAX_DEPTH or seen > MAX_NODES:
-            raise ConfigurationError(
+            raise UnreadableError(
                 f"{source}:{line_of(node)}: aliases make the file endless or too large",
                 hint="write the repeated part out, or use fewer aliases",
             )

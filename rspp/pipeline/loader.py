@@ -13,7 +13,7 @@ from rspp.pipeline.base import Strict
 from rspp.pipeline.candidates import Spread
 from rspp.pipeline.checker import Checker, Fault
 from rspp.pipeline.crosscheck import cross_faults, profile_faults
-from rspp.pipeline.document import MAX_BYTES, compose
+from rspp.pipeline.document import MAX_BYTES, UnreadableError, compose
 from rspp.pipeline.profile import SIMPLE_NAME, ExecutionProfile
 from rspp.pipeline.spec import PipelineSpec
 
@@ -179,19 +179,19 @@ def text_of(path: Path, what: str, missing: str) -> str:
         missing: remedy when there is none.
 
     Raises:
-        ConfigurationError: there is none, or it cannot be read.
+        UnreadableError: there is none, or it cannot be read.
     """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigurationError(f"{path}: no such {what} file", hint=missing) from None
+        raise UnreadableError(f"{path}: no such {what} file", hint=missing) from None
     except IsADirectoryError:
-        raise ConfigurationError(
+        raise UnreadableError(
             f"{path}: is a directory, not a {what} file", hint="name a YAML file inside it"
         ) from None
     except (OSError, ValueError) as error:
-        raise ConfigurationError(
+        raise UnreadableError(
             f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}",
             hint="check the path and the file's permissions",
         ) from error
@@ -201,7 +201,7 @@ def text_of(path: Path, what: str, missing: str) -> str:
         if len(content) > MAX_BYTES:
             return content.decode("utf-8", "replace")
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError(
+        raise UnreadableError(
             f"{path}:{line}: not UTF-8 text (byte 0x{content[error.start]:02x})",
             hint="save the file as UTF-8",
         ) from None

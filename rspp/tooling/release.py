@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline.checker import shown
+from rspp.pipeline.document import UnreadableError
 from rspp.pipeline.loader import parse_pipeline, text_of
 from rspp.pipeline.release import (
     ReleaseManifest,
@@ -23,6 +25,7 @@ from rspp.tooling.readiness import CONTRACTS, REPLAY, SLO, judge_reports
 from rspp.tooling.report_files import markdown_table, text_table, write_report_files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -53,7 +56,7 @@ class ReleaseInputs(NamedTuple):
 
 
 class InvalidReleaseError(ConfigurationError):
-    """A pipeline or a rollout that can be read and cannot be released."""
+    """A pipeline or a rollout that can be read and cannot be released: a judgement, as a failed gate is."""
 
     exit_status = 1
 
@@ -69,7 +72,8 @@ def make_manifest(inputs: ReleaseInputs, now: datetime) -> ReleaseManifest:
         The manifest, with a release id when the reports allow the release.
 
     Raises:
-        ConfigurationError: the pipeline file or the rollout configuration cannot be read.
+        UnreadableError: the pipeline file, its profile or the rollout configuration cannot be read, or is no
+            YAML or JSON document.
         InvalidReleaseError: one of the two is invalid, or they are about different versions.
     """
     spec_text = text_of(inputs.spec, "pipeline", "name the pipeline file to release")
@@ -174,15 +178,11 @@ def release_markdown(manifest: ReleaseManifest) -> str:
 def _checked(
     inputs: ReleaseInputs, spec_text: str, rollout_text: str
 ) -> tuple[ReleasedPipeline, RolloutConfig]:
-    try:
+    with _judged("rollout configuration"):
         rollout = parse_rollout(rollout_text, str(inputs.rollout))
-    except ConfigurationError as error:
-        raise InvalidReleaseError(f"rollout configuration: {error.message}", hint=error.hint) from error
-    try:
+    with _judged("pipeline"):
         spec = parse_pipeline(spec_text, str(inputs.spec), inputs.spec.parent)
         pipeline = released_pipeline(spec, spec_text.encode())
-    except ConfigurationError as error:
-        raise InvalidReleaseError(f"pipeline: {error.message}", hint=error.hint) from error
     if rollout.pipeline_version != pipeline.pipeline_version:
         raise InvalidReleaseError(
             f"rollout configuration: {inputs.rollout}: pipeline_version: {shown(rollout.pipeline_version)} "
@@ -190,6 +190,17 @@ def _checked(
             hint="name the version that the pipeline file has, as name@version",
         )
     return pipeline, rollout
+
+
+@contextmanager
+def _judged(what: str) -> Iterator[None]:
+    """Tell what is read and invalid, a judgement, from what is no document, bad input."""
+    try:
+        yield
+    except UnreadableError as error:
+        raise UnreadableError(f"{what}: {error.message}", hint=error.hint) from error
+    except ConfigurationError as error:
+        raise InvalidReleaseError(f"{what}: {error.message}", hint=error.hint) from error
 
 
 def _verdict(manifest: ReleaseManifest) -> str:

@@ -333,8 +333,6 @@ def changed(**fields: Any) -> str:
             ["rollback_posture.after: unknown key"],
         ),
         (changed(pipeline_version=7), ['must be text (is "7", a number)']),
-        ("strategy: [", ["not valid YAML"]),
-        ("", ["the file is empty", "a rollout needs `pipeline_version:`"]),
     ],
 )
 def test_an_invalid_rollout_is_refused_with_field_value_and_remedy(
@@ -385,6 +383,33 @@ def test_a_pipeline_that_cannot_be_released_as_asked_is_refused(
     (desk / file).write_text(text, "utf-8")
     assert publish() == 1
     assert told in capsys.readouterr().err
+    assert not MANIFEST.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("desk.rollout.json", b"strategy: [", "rollout configuration: desk.rollout.json:1: not valid YAML"),
+        ("desk.rollout.json", b"", "the file is empty"),
+        ("desk.rollout.json", b"- immediate", "must be a mapping"),
+        ("desk.rollout.json", b"\xff", "desk.rollout.json:1: not UTF-8"),
+        ("desk.rollout.json", b"a: &a [*a]", "aliases make the file endless"),
+        ("desk.rollout.json", b"#" * 300_000, "too large"),
+        ("desk.yaml", b"name: [", "pipeline: desk.yaml:1: not valid YAML"),
+        ("desk.yaml", b"", "pipeline: desk.yaml: the file is empty"),
+        ("slow.profile.yaml", b"name: [", "pipeline: slow.profile.yaml:1: not valid YAML"),
+        ("slow.profile.yaml", b"\xff", "pipeline: slow.profile.yaml:1: not UTF-8"),
+    ],
+)
+def test_what_is_no_document_is_bad_input_and_no_judgement(
+    desk: Path, capsys: pytest.CaptureFixture[str], file: str, content: bytes, told: str
+) -> None:
+    (desk / file).write_bytes(content)
+    assert publish() == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert told in said
+    assert "\nhint: " in said
     assert not MANIFEST.exists()
 
 
