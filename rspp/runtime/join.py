@@ -9,13 +9,12 @@ import structlog
 
 from rspp.authority.clock import BootClock
 from rspp.authority.sqlite import SqliteLeaseStore
-from rspp.controlplane.refreshing import control_plane_running
-from rspp.controlplane.used import used_snapshots
 from rspp.pipeline.candidates import node_budgets
 from rspp.pipeline.normalise import profile_of
 from rspp.providers.registry import open_providers
 from rspp.runtime.call import CallPlan, hold_call, take_lease
 from rspp.runtime.environment import open_evidence, state_folder
+from rspp.runtime.snapshots import snapshots_received
 from rspp.runtime.stopping import Stopping
 from rspp.session.offload import ThreadOffloader
 from rspp.session.pool import WorkPool
@@ -70,12 +69,10 @@ async def join_room(
         open_evidence(evidence) as recording,
         closing(ThreadOffloader(plan.session_id)) as offloader,
         closing(WorkPool(profile_of(plan.spec), clock)) as pool,
-        closing(ThreadOffloader("control-plane", threads=1)) as reading,
     ):
-        used = used_snapshots(state_folder(state), control_plane, plan.tenant)
-        async with control_plane_running(control_plane, clock, reading, remembered=used) as plane:
-            if sink is not None and plane is not None:
-                sink.watch_snapshot(lambda: (plane.version, plane.age_ms))
+        async with snapshots_received(
+            control_plane, clock, state=state, tenant=plan.tenant, telemetry=sink
+        ) as plane:
             work = pool.session(node_budgets(plan.spec))
             providers = await open_providers(plan.spec, offloader, work.seat)
             handed_over = False

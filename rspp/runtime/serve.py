@@ -13,14 +13,13 @@ from livekit.protocol import agent as proto
 
 from rspp.authority.clock import BootClock
 from rspp.authority.sqlite import SqliteLeaseStore
-from rspp.controlplane.refreshing import control_plane_running
-from rspp.controlplane.used import used_snapshots
 from rspp.providers.registry import open_providers
 from rspp.runtime.calls import Calls
 from rspp.runtime.environment import EvidencePlan, open_evidence, state_folder
 from rspp.runtime.health import TOKEN_VARIABLE, health_endpoint
 from rspp.runtime.join import LEASE_FILE
 from rspp.runtime.orphans import OrphanKeeper
+from rspp.runtime.snapshots import snapshots_received
 from rspp.runtime.stopping import Stopping
 from rspp.runtime.worker import WorkerLink
 from rspp.session.offload import ThreadOffloader
@@ -95,10 +94,10 @@ async def serve_dispatches(plan: ServePlan) -> int:
         store = stack.enter_context(closing(SqliteLeaseStore(state_folder(plan.state) / LEASE_FILE, clock)))
         offloader = stack.enter_context(closing(ThreadOffloader("serve", threads=1)))
         await _try_providers(plan.spec)
-        reading = stack.enter_context(closing(ThreadOffloader("control-plane", threads=1)))
-        used = used_snapshots(state_folder(plan.state), plan.control_plane, plan.tenant)
         plane = await stack.enter_async_context(
-            control_plane_running(plan.control_plane, clock, reading, remembered=used)
+            snapshots_received(
+                plan.control_plane, clock, state=plan.state, tenant=plan.tenant, telemetry=telemetry
+            )
         )
         evidence = stack.enter_context(open_evidence(plan.evidence))
         if telemetry is not None and evidence is not None:
@@ -117,8 +116,6 @@ async def serve_dispatches(plan: ServePlan) -> int:
         )
         if telemetry is not None:
             telemetry.watch("work_pool", "tasks", lambda: calls.waiting_work)
-            if plane is not None:
-                telemetry.watch_snapshot(lambda: (plane.version, plane.age_ms))
         link = WorkerLink(plan.access, agent_name=plan.agent_name, jobs=calls, version=version())
         calls.on_done = _reporting(link)
 
