@@ -344,7 +344,7 @@ class AgentState:
 
 @final
 class LeaveRoom:
-    """Authority or the call is gone: leave the room at once, open no further turn."""
+    """Authority or the call is gone, or a drain is done: leave the room at once, open no further turn."""
 
     reason: str
     __match_args__ = ("reason",)
@@ -577,6 +577,11 @@ class SessionKernel:
         """Take one step of a migration.
 
         ``step`` is ``rotated``, ``started``, ``reattached``, ``finished`` or ``handed_off``.
+        """
+    def drain(self, now_us: int) -> Sequence[Effect]:
+        """The runtime leaves: the running turn may end, and no further one opens.
+
+        The session leaves with ``LeaveRoom`` once no turn is open and the last one was played to its end.
         """
     def level_lowered(self, now_us: int, reason: str) -> None:
         """Record as the recorder that less is kept from now on, as ``recording_level_downgraded``.

@@ -283,7 +283,7 @@ class PipelineSpec(Strict, frozen=True, kw_only=True):
         llm: what answers; a list of up to five lets each take over from the one before it.
         version: version the author gives it.
         greeting: said when the caller is there; empty for none.
-        failure_notice: said after a turn that a provider failed.
+        failure_notice: said after a turn that failed, or that a rotated lease cut off.
         unrecognised_notice: said when the caller spoke and nothing was understood.
         takeover_notice: said by a runtime that takes over a call.
         vad: what tells speech from silence.

@@ -154,6 +154,7 @@ ENVIRONMENT: dict[str, Callable[[_kernel.SessionKernel, Record], Effects]] = {
     ),
     "routing_view": lambda kernel, record: kernel.routing_view(record["at_us"], record["epoch"]),
     "migration": lambda kernel, record: kernel.migration(record["at_us"], record["step"], record["epoch"]),
+    "drain": lambda kernel, record: kernel.drain(record["at_us"]),
     "ingress": _ingress,
     "admission": _admission,
     "turn_start": _turn_start,

@@ -219,7 +219,6 @@ class Session:
         self._timer_us: int | None = None
         self._ended = asyncio.Event()
         self._left = False
-        self._draining = self._leaving = False
         self._step_us = self._created_us
         self._recording = SessionRecording(
             session_id=session_id,
@@ -299,10 +298,9 @@ class Session:
             self._perform(self.kernel.migration(self._clock.now_us(), step, self._lease.epoch))
 
     def drain(self) -> None:
-        """Leave once the running turn is over, or now when none is."""
-        self._draining = True
-        if self._turn is None:
-            self.end("drained")
+        """The runtime leaves: the running turn may end, and the kernel says when the session goes."""
+        if not self._ended.is_set():
+            self._perform(self.kernel.drain(self._step_time()))
 
     def end(self, reason: str) -> None:
         """End the call now; an open turn is aborted."""
@@ -564,9 +562,6 @@ class Session:
                     self._ended.set()
                 case _kernel.RefuseIntent():
                     self._refused(effect)
-        if self._leaving and self._turn is None:
-            self._leaving = False
-            self.end("drained")
         self._arm_timer()
 
     def _arm_timer(self) -> None:
@@ -710,9 +705,6 @@ class Session:
             self._finish_history(turn, max(0, turn.spoken.generated - self._playout.shed_samples))
             delay_s = self._transport.queued_samples() / OUTPUT_RATE_HZ
             asyncio.get_running_loop().call_later(delay_s, self._played, turn)
-        elif self._draining:
-            # Not now: the same step may open a turn that tells the caller what happened.
-            self._leaving = True
 
     def _played(self, turn: Reply) -> None:
         """The last sample of a committed turn has been played."""
@@ -722,8 +714,6 @@ class Session:
         self._perform(self.kernel.playback(self._clock.now_us(), turn.number, "completed", samples))
         if turn.action == "hang_up":
             self.end("hang_up")
-        elif self._draining:
-            self.end("drained")
 
     def _end_utterance(self, utterance: int, *, used: bool) -> None:
         if self._recognition.waiting:

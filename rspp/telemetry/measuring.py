@@ -31,6 +31,7 @@ MAX_PENDING = 32
 """Beginnings kept until their end is seen; a turn has few, and one that never ends must not stay."""
 
 ADMISSION = frozenset({"admit", "reject", "defer", "shed"})
+CALL_ENDS = frozenset({"ended", "disconnected"})
 AUTHORITY = frozenset({"stale_epoch_reject", "deauthorized_drain"})
 MIGRATION = frozenset({"migration_start", "migration_finish", "session_handoff", "lease_rotated"})
 EDGE_EVENTS = frozenset({"watermark", "flow_xoff", "flow_xon", "credit_grant", "discontinuity"})
@@ -131,6 +132,7 @@ class SessionMeasures:
         elif name in EDGE_EVENTS:
             self._count("edge_events_total", edge=self._names(event.get("edge_id", NONE)), event=name)
         elif name in CONNECTION_STATES:
+            self._ended = name in CALL_ENDS
             self._count("connection_events_total", state=name, reason=reason_of(reason))
 
     def _closed(self, turn: int, at_us: int) -> None:
@@ -216,8 +218,6 @@ class SessionMeasures:
                 self._count("frames_refused_total", verdict=word_of(record["verdict"], VERDICTS))
             case "lease_lost":
                 self._lost = record.get("reason")
-            case "connection":
-                self._ended = record["state"] == "ended"
 
     # ------------------------------------------------------------------ shell
 

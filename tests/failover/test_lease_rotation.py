@@ -24,7 +24,16 @@ from rspp.runtime.commands import app
 from rspp.runtime.join import LEASE_FILE
 from rspp.session.virtual_time import VirtualClock, run_virtual
 from rspp.terminal import run_app
-from rspp.tooling.fault_call import ASK, QUESTION, SPEAKING, FaultCall, TakeoverCall, fault_after
+from rspp.tooling.fault_call import (
+    ANSWER,
+    ASK,
+    PIPELINE,
+    QUESTION,
+    SPEAKING,
+    FaultCall,
+    TakeoverCall,
+    fault_after,
+)
 from rspp.tooling.faults import FaultStore
 
 if TYPE_CHECKING:
@@ -259,9 +268,7 @@ def test_a_rotation_ends_the_turn_that_was_planned_under_the_old_epoch_and_not_t
         ("abort", "authority_loss"),
         ("close", ""),
         ("lease_rotated", "authority_epoch_rotation"),
-        ("turn_open", ""),
-        ("commit", ""),
-        ("close", ""),
+        *[("turn_open", ""), ("commit", ""), ("close", "")] * 2,
     ]
     assert call.signals("migration_start", "migration_finish", "session_handoff") == []
     assert call.session.reason == "caller_left"
@@ -270,15 +277,24 @@ def test_a_rotation_ends_the_turn_that_was_planned_under_the_old_epoch_and_not_t
 
 def test_what_follows_a_rotation_carries_the_higher_epoch(spoken_over: tuple[FaultCall, Path]) -> None:
     call, _ = spoken_over
-    assert epochs_of(call, "turn_open") == [1, 2]
+    assert epochs_of(call, "turn_open") == [1, 2, 2]
     # Whatever is told is told under the epoch of the moment, the end of an earlier epoch's turn too.
     assert epochs_of(call, "abort") == [2]
     assert epochs_of(call, "lease_rotated") == [2]
     assert call.session.kernel.epoch == 2
 
 
-def test_nothing_of_the_old_epoch_is_heard_from_the_renewal_on(spoken_over: tuple[FaultCall, Path]) -> None:
+def test_the_caller_is_told_that_the_answer_was_cut_off(spoken_over: tuple[FaultCall, Path]) -> None:
     call, _ = spoken_over
+    cut_off, *after = [text for of_caller, text in call.caller.transcripts if not of_caller]
+    assert after == [PIPELINE["failure_notice"], ANSWER]
+    assert 0 < len(cut_off) < len(ANSWER)
+    assert ANSWER.startswith(cut_off)
+
+
+def test_nothing_of_the_old_epoch_is_heard_from_the_renewal_on() -> None:
+    pause = {"do": "pause", "name": "fault", "ms": 2_500}
+    call = rotated(FaultCall((*ASK, SPEAKING, pause, *AGAIN), {"failure_notice": ""}))
     start = next(record["started_us"] for record in call.records if record["kind"] == "header")
     moved = next(
         record["at_us"]
@@ -302,7 +318,7 @@ def test_a_call_that_rotated_is_recorded_whole_and_replays_to_the_identical_trac
     assert result.identical, result.divergences
     assert [stint.epoch for stint in result.stints] == [1]
     entries = entries_of(call.records, call.timeline.headers, clock="virtual")
-    assert [(entry.authority_epoch, entry.missing()) for entry in entries] == [(1, []), (2, [])]
+    assert [(entry.authority_epoch, entry.missing()) for entry in entries] == [(1, []), (2, []), (2, [])]
     assert not any(entry.accepted_stale_epoch_output for entry in entries)
 
 

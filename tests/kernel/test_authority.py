@@ -144,9 +144,11 @@ def test_a_rotation_ends_the_turn_that_was_planned_under_the_old_epoch() -> None
     assert shell.endings() == [(1, "abort", "authority_loss")]
     assert not shell.kernel.drained
     assert not shell.effects(LeaveRoom)
+    notice = shell.effects(OpenTurn)[-1]
+    assert (notice.epoch, notice.turn_id, notice.intent) == (2, "turn-2-2", "failure_notice")
     shell.open_text()
     opened = shell.effects(OpenTurn)[-1]
-    assert (opened.epoch, opened.turn_id) == (2, "turn-2-2")
+    assert (opened.epoch, opened.turn_id) == (2, "turn-2-3")
     assert "lease_rotated" in names(shell.evidence())
 
 

@@ -191,7 +191,7 @@ def released_ms(behaviours: Sequence[int] | None) -> int:
 
 
 def test_a_kernel_without_early_release_waits_a_listeners_word_out() -> None:
-    assert _kernel.BEHAVIOURS == {1: "early_release", 2: "drain_superseded"}
+    assert _kernel.BEHAVIOURS == {1: "early_release", 2: "drain_superseded", 3: "rotation_told"}
     assert released_ms(None) == released_ms([1])
     assert released_ms([]) - released_ms([1]) in range(50, 101)
 

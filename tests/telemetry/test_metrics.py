@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from rspp.telemetry.gauges import Gauges
 from rspp.telemetry.instruments import BY_NAME, METRICS
 from rspp.telemetry.settings import TelemetrySettings
@@ -166,8 +168,9 @@ def test_frames_that_the_gate_refused_are_counted_by_verdict() -> None:
     assert sum(value for (name, _), value in found.items() if name == "rspp_frames_refused_total") == 3
 
 
-def test_a_gate_that_closes_because_the_call_is_over_is_no_lost_lease() -> None:
-    found = measured((taken(0, "connection", state="ended", reason="hang_up"), marker(0, "gate_closed")))
+@pytest.mark.parametrize(("name", "reason"), [("ended", "drained"), ("disconnected", "caller_vanished")])
+def test_a_gate_that_closes_because_the_call_is_over_is_no_lost_lease(name: str, reason: str) -> None:
+    found = measured((signal(0, name, reason=reason), marker(0, "gate_closed")))
     lost = [value for (name, labels), value in found.items() if name == "rspp_lease_events_total"]
     assert lost
     assert not any(lost)

@@ -69,7 +69,7 @@ effect_classes! {
     EndUtterance { utterance: u32, used: bool }
     /// What front ends show: ``initializing``, ``listening``, ``thinking`` or ``speaking``.
     AgentState { state: String }
-    /// Authority or the call is gone: leave the room at once, open no further turn.
+    /// Authority or the call is gone, or a drain is done: leave the room at once, open no further turn.
     LeaveRoom { reason: String }
 }
 

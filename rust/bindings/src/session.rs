@@ -494,6 +494,11 @@ impl SessionKernel {
         self.step(py, now_us, Event::Migration { step, epoch })
     }
 
+    /// The runtime leaves: the running turn may end, and no further one opens.
+    fn drain<'py>(&mut self, py: Python<'py>, now_us: u64) -> PyResult<Bound<'py, PyTuple>> {
+        self.step(py, now_us, Event::Drain)
+    }
+
     /// Let an event from outside come in; the reason for which it must not, empty when it may.
     #[pyo3(signature = (now_us, event_id, size, carrier_epoch = None))]
     fn arrive(&mut self, now_us: u64, event_id: &str, size: u64, carrier_epoch: Option<i64>) -> &'static str {

@@ -13,11 +13,13 @@ pub enum Behaviour {
     EarlyRelease = 1,
     /// A move that starts drains the old placement although its routing view had been refreshed before.
     DrainSuperseded = 2,
+    /// A turn that ended because its epoch rotated is followed by the failure notice, under the new epoch.
+    RotationTold = 3,
 }
 
 impl Behaviour {
     /// Every change, in the order of its number.
-    pub const ALL: &'static [Self] = &[Self::EarlyRelease, Self::DrainSuperseded];
+    pub const ALL: &'static [Self] = &[Self::EarlyRelease, Self::DrainSuperseded, Self::RotationTold];
 
     /// Its number.
     #[must_use]
@@ -31,6 +33,7 @@ impl Behaviour {
         match self {
             Self::EarlyRelease => "early_release",
             Self::DrainSuperseded => "drain_superseded",
+            Self::RotationTold => "rotation_told",
         }
     }
 }

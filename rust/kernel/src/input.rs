@@ -138,6 +138,8 @@ pub enum Event<R> {
         /// Epoch that the session is moved to.
         epoch: u64,
     },
+    /// The runtime leaves: the running turn may end, and no further one opens.
+    Drain,
 }
 
 /// A hypothesis of the recogniser.
@@ -177,6 +179,7 @@ impl<R> Event<R> {
             Self::CancelWithin { .. } => "cancel_within",
             Self::RoutingView { .. } => "routing_view",
             Self::Migration { .. } => "migration",
+            Self::Drain => "drain",
         }
     }
 
@@ -198,6 +201,7 @@ impl<R> Event<R> {
             Self::CancelWithin { scope, target } => Event::CancelWithin { scope, target },
             Self::RoutingView { epoch } => Event::RoutingView { epoch },
             Self::Migration { step, epoch } => Event::Migration { step, epoch },
+            Self::Drain => Event::Drain,
         }
     }
 }

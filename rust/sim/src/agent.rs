@@ -171,6 +171,11 @@ impl Agent {
         !matches!(self.phase, Phase::Left | Phase::Dead)
     }
 
+    /// Whether it has a kernel that holds the call.
+    pub(crate) const fn has_begun(&self) -> bool {
+        matches!(self.phase, Phase::Joining | Phase::Removing | Phase::Live)
+    }
+
     /// Takes back what the native queue had not played.
     pub(crate) fn clear_queue(&mut self) {
         self.flush += 1;

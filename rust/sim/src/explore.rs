@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rspp_kernel::bundle::{Actions, Failure, Provenance, TurnStart};
 use rspp_kernel::cancellation::CancelScope;
 use rspp_kernel::decision::{Outcome, Scope};
-use rspp_kernel::effect::Effect;
+use rspp_kernel::effect::{Effect, Intent, TurnOutcome};
 use rspp_kernel::fence::Verdict;
 use rspp_kernel::input::{
     CancelSignal, ConnectionState, Event, Input, Modality, PlaybackEvent, ProviderOutcome, Transcript,
@@ -36,7 +36,7 @@ operations! {
     Stop, CancelSession, StopAtDeadline, FrameAtDeadline,
     Renew, Rotate, View, MoveRotates, MoveStarts, StaleLease, LeaseLost, Expire, StaleIngress, ForeignFrame,
     Fail, Invoke, AttemptFails, LateAttempt, LateFinish, LateFrame, LatePlayback,
-    Reconnecting, Connected, Ended,
+    Reconnecting, Connected, Ended, Drain, Heard,
     EvidenceFills, EvidenceDrains,
     BundleFine, BundleFails, BundleRejects, BundleOlder, BundleAges,
 }
@@ -58,6 +58,15 @@ const CAPACITY: u64 = 256;
 /// Places left in a ring that is as good as full: less than a turn needs, more than none.
 const LEFT: u64 = 22;
 
+/// What the explorer knows of a drain.
+#[derive(Clone, Copy, Debug, Default)]
+struct Leaving {
+    /// The runtime leaves.
+    asked: bool,
+    /// A turn was committed with sound that has not been played to its end.
+    unheard: bool,
+}
+
 /// One state on the way.
 #[derive(Clone)]
 struct Node {
@@ -76,6 +85,7 @@ struct Node {
     version: u64,
     /// Epoch of the move that was announced, 0 for none.
     moves_to: u64,
+    leaving: Leaving,
     /// Lines taken from a full ring so far; none while it is emptied after every step.
     full: Option<usize>,
 }
@@ -120,6 +130,7 @@ impl Node {
             usable_us: 0,
             version: 0,
             moves_to: 0,
+            leaving: Leaving::default(),
             full: None,
         }
     }
@@ -132,6 +143,7 @@ impl Node {
         let (turn, drained) = (self.kernel.turn(), self.kernel.drained());
         self.monitor.effects(&effects, Step { revoked, plans: self.plans, turn, drained })?;
         let opened = effects.iter().any(|effect| matches!(effect, Effect::OpenTurn { .. }));
+        self.drains(&effects)?;
         ensure(!(opened && self.managed) || self.now_us <= self.usable_us, || {
             String::from("G-01: a turn opened without a usable bundle")
         })?;
@@ -139,6 +151,21 @@ impl Node {
             self.sequence = 0;
         }
         ensure(!revoked || drained, || String::from("authority is lost and the kernel goes on"))
+    }
+
+    /// While the runtime leaves only a failure is told, and the session stays no longer than it must.
+    fn drains(&mut self, effects: &[Effect]) -> Result<(), String> {
+        let late = effects.iter().any(
+            |effect| matches!(effect, Effect::OpenTurn { intent, .. } if *intent != Intent::FailureNotice),
+        );
+        ensure(!(late && self.leaving.asked), || String::from("a turn opened while the runtime leaves"))?;
+        let commits =
+            |effect: &Effect| matches!(effect, Effect::CloseTurn { outcome: TurnOutcome::Commit, .. });
+        self.leaving.unheard |= self.sequence > 0 && effects.iter().any(commits);
+        let waits = self.monitor.open != 0 || self.leaving.unheard;
+        ensure(!self.leaving.asked || waits || self.kernel.drained(), || {
+            String::from("the runtime leaves, nothing is waited for, and the session stays")
+        })
     }
 
     fn frame(&mut self, turn: u32, epoch: u64, sequence: u64) -> Result<Verdict, String> {
@@ -162,11 +189,12 @@ impl Node {
         let deadline_us = self.now_us + TTL_US;
         let newest = epoch >= self.epoch && epoch >= self.kernel.view();
         let (open, rotates) = (self.monitor.open, newest && epoch > self.epoch);
+        let takes = newest && !self.kernel.drained() && self.now_us < self.deadline_us;
         self.step(Event::Lease { epoch, deadline_us })?;
         ensure(open == 0 || !rotates || self.monitor.open != open, || {
             format!("turn {open} goes on under epoch {epoch}")
         })?;
-        if !self.kernel.drained() && newest {
+        if takes {
             (self.epoch, self.deadline_us) = (epoch, deadline_us);
         }
         ensure(self.kernel.epoch() == self.epoch, || String::from("the epoch went another way"))
@@ -265,6 +293,11 @@ impl Node {
             Operation::Reconnecting => self.connection(ConnectionState::Reconnecting),
             Operation::Connected => self.connection(ConnectionState::Connected),
             Operation::Ended => self.connection(ConnectionState::Ended),
+            Operation::Drain => self.drain(),
+            Operation::Heard => {
+                self.leaving.unheard = false;
+                self.step(Event::Playback { turn: ended, event: PlaybackEvent::Completed, samples: 480 })
+            }
             Operation::BundleFine => self.bundle(2, None, Outcome::Admit),
             Operation::BundleOlder => self.bundle(1, None, Outcome::Admit),
             Operation::BundleRejects => self.bundle(2, None, Outcome::Reject),
@@ -281,6 +314,16 @@ impl Node {
                 Ok(())
             }
         }
+    }
+
+    fn drain(&mut self) -> Result<(), String> {
+        // What is due anyway comes first, and may still open a turn.
+        self.step(Event::Tick)?;
+        let running = self.monitor.open;
+        self.leaving.asked = true;
+        self.step(Event::Drain)?;
+        let kept = self.monitor.open == running || self.full.is_some();
+        ensure(kept, || format!("turn {running} was lost as the runtime left"))
     }
 
     fn attempt_ends(&mut self, invocation: u32, open: u32) -> Result<(), String> {
@@ -370,7 +413,7 @@ impl Node {
     fn fingerprint(&self, text: &mut String) -> u64 {
         let mut kernel = self.kernel.clone();
         kernel.drain_evidence(usize::MAX, |_| {});
-        let numbers = (self.invocation, self.epoch, self.moves_to, self.sequence.min(1));
+        let numbers = (self.invocation, self.epoch, self.moves_to, self.sequence.min(1), self.leaving);
         let lets = self.usable_us.saturating_sub(self.now_us.min(self.usable_us));
         let shell = (&self.monitor, self.full, numbers, self.plans, lets, self.version);
         let whole = (kernel, shell);

@@ -43,10 +43,9 @@ impl World {
             let share = &mut self.agents[agent];
             if share.worker == worker && share.active() {
                 share.draining = true;
-                if share.open.is_some() {
-                    share.drain_turn = share.open;
-                } else {
-                    self.leave_drained(agent);
+                share.drain_turn = share.open;
+                if share.has_begun() {
+                    self.step(agent, Input::Drain);
                 }
             }
         }
@@ -74,17 +73,12 @@ impl World {
             if share.open.is_some() {
                 self.hit(Place::DrainCut);
             }
-            self.leave_drained(agent);
+            if self.agents[agent].has_begun() {
+                self.step(agent, Input::Connection { state: ConnectionState::Ended, reason: "drained" });
+            }
         }
         self.workers[worker].alive = false;
         self.restart(worker);
-    }
-
-    /// Ends a session that drains and has no turn to finish.
-    pub(crate) fn leave_drained(&mut self, agent: AgentId) {
-        if matches!(self.agents[agent].phase, Phase::Joining | Phase::Removing | Phase::Live) {
-            self.step(agent, Input::Connection { state: ConnectionState::Ended, reason: "drained" });
-        }
     }
 
     /// The control plane rotates the epoch of a session that stays where it is.

@@ -55,6 +55,7 @@ places! {
     Committed => "a turn that was heard to its end",
     DrainedAfterTurn => "a drain that let its turn come to its end",
     AbortedWhileDraining => "a turn that was aborted while a drain waited for it",
+    RefusedInDrain => "an intent refused because its runtime drains",
     DrainCut => "a drain whose turn did not end in time",
     CrashInDrain => "a crash in the middle of a drain",
     PauseInDrain => "a pause in the middle of a drain",

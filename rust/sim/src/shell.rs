@@ -52,10 +52,6 @@ impl World {
             return;
         }
         self.plan_tick(agent);
-        let share = &self.agents[agent];
-        if share.draining && share.open.is_none() {
-            self.leave_drained(agent);
-        }
     }
 
     pub(crate) fn plan_tick(&mut self, agent: AgentId) {
@@ -104,6 +100,9 @@ impl World {
             Effect::CloseTurn { turn, outcome, .. } => self.closed(agent, *turn, *outcome),
             Effect::RefuseIntent { outcome, reason, .. } => {
                 self.refused(agent, outcome, reason);
+                if self.agents[agent].draining && *reason == "admission_capacity_reject" {
+                    self.hit(Place::RefusedInDrain);
+                }
                 if *reason == "recording_evidence_unavailable" {
                     self.hit(Place::EvidenceRefusal);
                 }
@@ -143,6 +142,9 @@ impl World {
             Intent::TakeoverNotice => self.hit(Place::TakeoverNotice),
             Intent::Unrecognised => self.hit(Place::Unrecognised),
             Intent::Greeting | Intent::Utterance | Intent::Text => {}
+        }
+        if self.agents[agent].draining && intent != Intent::FailureNotice {
+            self.never(format!("agent {agent}: turn {turn} opened for {intent:?} while its worker drains"));
         }
         let frames_left = self.rng.small(20, 350);
         let stalls_at = self.chance(25).then(|| self.rng.small(0, frames_left));
@@ -202,7 +204,7 @@ impl World {
             ("authority_loss", Input::Migration { .. }) => {
                 self.hit(if speaking { Place::MovedInBargeIn } else { Place::MovedInTurn });
             }
-            (_, Input::Connection { reason: "drained", .. })
+            (_, Input::Drain | Input::Connection { reason: "drained", .. })
                 if self.agents[agent].drain_turn == Some(turn) =>
             {
                 self.never(format!("agent {agent}: a drain cut turn {turn} short"));

@@ -339,7 +339,7 @@ fn input(event: Event<Label>, interner: &Interner, out: &mut String) {
     let name = event.name();
     put(out, format_args!(r#","name":"{name}""#));
     match event {
-        Event::Tick => {}
+        Event::Tick | Event::Drain => {}
         Event::Lease { epoch, deadline_us } => {
             put(out, format_args!(r#","epoch":{epoch},"deadline_us":{deadline_us}"#));
         }

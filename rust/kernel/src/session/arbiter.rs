@@ -8,6 +8,7 @@ use crate::effect::{AgentState, Effect, Intent, TurnOutcome};
 use crate::evidence::record::{Body, Class, Marker};
 use crate::fence::Hold;
 use crate::input::CancelSignal;
+use crate::interruption::Burst;
 use crate::node::Fate;
 use crate::policy::{LateAction, Overlap};
 use crate::prelude::Activity;
@@ -16,6 +17,14 @@ use crate::session::starting::Refusal;
 use crate::session::{OpenTurn, SessionKernel, ENDED_TURNS};
 use crate::signal::{Emitter, Signal};
 use crate::turn::{Machine, Trigger};
+
+/// A turn as it failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CutOff {
+    intent: Intent,
+    /// The caller's burst over it, if there was one.
+    speaking: Option<Burst>,
+}
 
 impl SessionKernel {
     pub(super) fn start(&mut self, resumed: bool) {
@@ -34,7 +43,7 @@ impl SessionKernel {
 
     /// An intent from outside arrives; while a turn runs the policy says what becomes of it.
     pub(super) fn intend(&mut self, intent: Intent, reference: u32) {
-        if self.turn.is_none() {
+        if self.turn.is_none() || self.comes_too_late(intent) {
             return self.propose(intent, reference);
         }
         match self.policy.overlap {
@@ -83,11 +92,11 @@ impl SessionKernel {
 
     /// Proposes a turn. A running one is interrupted first.
     pub(super) fn propose(&mut self, intent: Intent, reference: u32) {
-        if self.turn.is_some() {
+        if self.turn.is_some() && !self.comes_too_late(intent) {
             self.interrupt(Signal::BargeIn);
         }
         let (mut machine, number) = self.candidate();
-        if let Some(refusal) = self.refusal() {
+        if let Some(refusal) = self.refusal(intent) {
             self.refuse(machine, number, intent, reference, refusal);
             if refusal.waits() {
                 self.keep_deferred(intent, reference, refusal);
@@ -197,6 +206,9 @@ impl SessionKernel {
     fn end_turn(&mut self, trigger: Trigger, reason: Label) -> Option<u32> {
         let OpenTurn { number, mut machine, .. } = self.turn.take()?;
         let samples = self.gate.close();
+        if trigger == Trigger::Commit && samples > 0 {
+            self.leaving.unheard = number;
+        }
         if self.ended_turns.len() == ENDED_TURNS {
             self.ended_turns.remove(0);
         }
@@ -282,16 +294,27 @@ impl SessionKernel {
 
     /// The same, for a budget that is used up.
     pub(super) fn fail_by(&mut self, fate: Fate, reason: Reason) {
-        let Some(open) = self.turn else { return };
-        let (burst, speaking) = (self.burst, self.gate.held_by(Hold::Speech));
+        let Some(cut_off) = self.cut_off() else { return };
         self.abort_by(fate, reason);
         self.agent_state(AgentState::Listening);
-        let again = open.intent == Intent::FailureNotice;
+        self.tell_failure(cut_off);
+    }
+
+    /// What the caller has to be told about the running turn when it fails.
+    pub(super) fn cut_off(&self) -> Option<CutOff> {
+        let intent = self.turn?.intent;
+        let speaking = self.gate.held_by(Hold::Speech).then_some(self.burst);
+        Some(CutOff { intent, speaking })
+    }
+
+    /// Proposes the failure notice after a turn that failed, if the policy wants it; never one after the other.
+    pub(super) fn tell_failure(&mut self, cut_off: CutOff) {
+        let again = cut_off.intent == Intent::FailureNotice;
         if !self.policy.failure_notice || again || self.drained.is_some() {
             return;
         }
         self.propose(Intent::FailureNotice, 0);
-        if speaking && self.turn.is_some() {
+        if let (Some(burst), true) = (cut_off.speaking, self.turn.is_some()) {
             // The caller's burst goes on across the failure; the notice waits for its end.
             self.burst = burst;
             self.hold(Hold::Speech);

@@ -11,6 +11,9 @@ use crate::signal::{Emitter, Signal};
 
 impl SessionKernel {
     pub(super) fn playback(&mut self, turn: u32, event: PlaybackEvent) {
+        if event != PlaybackEvent::Started && turn == self.leaving.unheard {
+            self.leaving.unheard = 0;
+        }
         // An aborted turn is behind a closed fence: nothing of it may start to play any more.
         let taken = match self.ended_turns.iter().find(|(ended, _)| *ended == turn) {
             Some((_, committed)) => *committed || event != PlaybackEvent::Started,
@@ -59,7 +62,7 @@ impl SessionKernel {
         }
     }
 
-    fn end_call(&mut self, reason: &str) {
+    pub(super) fn end_call(&mut self, reason: &str) {
         if !self.authority.drain() {
             return;
         }

@@ -39,7 +39,8 @@ impl SessionKernel {
 
     /// A turn's plan is frozen with its epoch, so a turn cannot outlive its epoch.
     fn rotate(&mut self, epoch: u64) {
-        if self.turn.is_some() {
+        let cut_off = self.cut_off();
+        if cut_off.is_some() {
             self.drain_turn();
             self.agent_state(AgentState::Listening);
         }
@@ -48,6 +49,9 @@ impl SessionKernel {
         let reason = Label::Known(Reason::AuthorityEpochRotation);
         if std::mem::replace(&mut self.rotated_epoch, epoch) != epoch {
             self.signal_session(Class::Baseline, Signal::LeaseRotated, Emitter::Cp07, reason);
+        }
+        if let (Some(cut_off), true) = (cut_off, self.behaviours.has(Behaviour::RotationTold)) {
+            self.tell_failure(cut_off);
         }
     }
 

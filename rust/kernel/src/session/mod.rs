@@ -3,7 +3,8 @@
 //! `arbiter` opens and ends turns, `holding` watches authority, `listening` follows the caller,
 //! `arriving` is the gate of what comes in,
 //! `delivery` takes what the transport reports, `invoking` calls providers and cancels, `hosting` tells nodes,
-//! `placing` keeps to the runtime's quotas, `starting` to the control plane's bundle, `recording` writes evidence.
+//! `placing` keeps to the runtime's quotas, `starting` to the control plane's bundle, `leaving` lets a session end
+//! that drains, `recording` writes evidence.
 //! This file holds the state, the order within a step, and the gate.
 
 mod arbiter;
@@ -13,6 +14,7 @@ mod edges;
 mod holding;
 pub mod hosting;
 mod invoking;
+mod leaving;
 mod listening;
 mod placing;
 mod recording;
@@ -109,6 +111,7 @@ pub struct SessionKernel {
     started: bool,
     connection_down: bool,
     drained: Option<Drained>,
+    leaving: leaving::Leaving,
     waiting: Option<(Intent, u32)>,
     /// What admission says at turn start and at node dispatch, none before it said anything.
     turn_start: Option<Place<Label>>,
@@ -184,6 +187,7 @@ impl SessionKernel {
             started: false,
             connection_down: false,
             drained: None,
+            leaving: leaving::Leaving::default(),
             waiting: None,
             turn_start: None,
             node_dispatch: None,
@@ -224,7 +228,7 @@ impl SessionKernel {
     /// Takes one input and returns what the shell must do, in order.
     ///
     /// The order within a step: lease expiry, timers that are due, the input, and both once more for
-    /// what the input made due.
+    /// what the input made due; then what waited for its place, and the end of a session that drains.
     pub fn step(&mut self, input: Input<&str>) -> &[Effect] {
         self.crossings += 1;
         self.begin();
@@ -237,6 +241,7 @@ impl SessionKernel {
         self.fire_timers();
         self.open_waiting();
         self.check_evidence();
+        self.leave_when_done();
         self.delivered = true;
         &self.effects
     }
@@ -325,6 +330,7 @@ impl SessionKernel {
             Event::CancelWithin { scope, target } => self.cancel_within(scope, target),
             Event::RoutingView { epoch } => self.routing_view(epoch),
             Event::Migration { step, epoch } => self.migrate(step, epoch),
+            Event::Drain => self.drain(),
         }
     }
 

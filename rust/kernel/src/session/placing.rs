@@ -78,9 +78,16 @@ impl SessionKernel {
         }
     }
 
+    /// Nothing waits any longer.
+    pub(super) fn give_up_deferred(&mut self) {
+        if let Some(Deferred { intent, reference, until_us: Some(_), .. }) = self.deferred.take() {
+            self.give_up(intent, reference, Reason::AdmissionCapacityReject);
+        }
+    }
+
     /// An intent was rejected for want of a place or a bundle: the caller is told as soon as there is one.
     pub(super) fn owe_notice(&mut self, intent: Intent) {
-        let told = matches!(intent, Intent::Utterance | Intent::Text);
+        let told = matches!(intent, Intent::Utterance | Intent::Text) && !self.leaving.asked;
         self.deferred = (told && self.policy.failure_notice).then_some(Deferred {
             intent: Intent::FailureNotice,
             reference: 0,

@@ -2,7 +2,7 @@
 //!
 //! | | refuses when | outcome | by |
 //! |---|---|---|---|
-//! | 1 | the call is over, or evidence has no room | reject | RK-25 |
+//! | 1 | the call is over, the runtime leaves, or evidence has no room | reject | RK-25 |
 //! | 2 | the snapshots are stale, missing or incompatible | as the policy says | RK-25 |
 //! | 3 | there is no capacity | reject, defer | RK-25 |
 //! | 4 | the routing view names a higher epoch | stale epoch | RK-24 |
@@ -19,6 +19,7 @@
 
 use crate::bundle::{Failure, Provenance, TurnStart, CLAIM_US, MAX_LENT};
 use crate::decision::{Decider, Decision, Outcome, Phase, Scope};
+use crate::effect::Intent;
 use crate::evidence::record::{Call, Class, Marker};
 use crate::policy::WhenRefused;
 use crate::reason::Reason;
@@ -158,9 +159,12 @@ impl SessionKernel {
     }
 
     /// Why no turn may open now, but for its plan.
-    pub(super) fn refusal(&self) -> Option<Refusal> {
+    pub(super) fn refusal(&self, intent: Intent) -> Option<Refusal> {
         if self.drained == Some(Drained::Call) {
             return Some(Refusal::local(Outcome::Reject, Reason::TransportDisconnectOrStall));
+        }
+        if self.comes_too_late(intent) {
+            return Some(Refusal::local(Outcome::Reject, Reason::AdmissionCapacityReject));
         }
         if self.evidence.free() < OPENING_ROOM {
             return Some(Refusal::local(Outcome::Reject, Reason::RecordingEvidenceUnavailable));

@@ -42,6 +42,8 @@ fn operation() -> impl Strategy<Value = Operation> {
             |(version, usable_us, kind, source)| Operation::Bundle { version, usable_us, kind, source }
         ),
         1 => Just(Operation::Drain),
+        // Rarely, for most calls should go on for longer.
+        1 => (0u8..3).prop_map(|third| if third == 0 { Operation::Leave } else { Operation::Tick }),
     ]
 }
 

@@ -9,7 +9,7 @@ use rspp_kernel::bundle::{Actions, Failure, Provenance, TurnStart};
 use rspp_kernel::cancellation::CancelScope;
 use rspp_kernel::decision::{Outcome, Scope};
 use rspp_kernel::edge::notice::{Notice, What};
-use rspp_kernel::effect::{Effect, TurnOutcome};
+use rspp_kernel::effect::{Effect, Intent, TurnOutcome};
 use rspp_kernel::event::{EventScope, Lane};
 use rspp_kernel::evidence::codec::{self, Entry};
 use rspp_kernel::evidence::json::Context;
@@ -97,6 +97,7 @@ pub(crate) enum Operation {
         source: usize,
     },
     Drain,
+    Leave,
 }
 
 /// The bundle in force, as the evidence tells it.
@@ -139,7 +140,10 @@ struct Seen {
     ended: BTreeSet<u32>,
     opened: u64,
     aborted: u64,
+    /// Turns that ended because their evidence had no room.
+    unrecorded: u64,
     left: u64,
+    leaving: bool,
     utterance: u32,
     utterance_open: bool,
     revision: u32,
@@ -327,14 +331,7 @@ impl Model {
             Operation::Provider => {
                 self.kernel.provider_outcome(self.now_us, 1, Modality::Llm, ProviderOutcome::Success, 7);
             }
-            Operation::RoutingView(epoch) => {
-                // What is due anyway comes first, so that only the view can be to blame.
-                self.step(Event::Tick);
-                let before = self.kernel.turn();
-                self.view = self.view.max(epoch);
-                self.step(Event::RoutingView { epoch });
-                assert_eq!(self.kernel.turn(), before, "A5");
-            }
+            Operation::RoutingView(epoch) => self.routing_view(epoch),
             Operation::Ingress(carrier) => {
                 let (verdict, _) = self.kernel.ingress(self.now_us, Some(carrier));
                 let own = i64::try_from(self.kernel.epoch()) == Ok(carrier);
@@ -373,6 +370,7 @@ impl Model {
                 self.bundle(version, usable_us, kind, source);
             }
             Operation::Drain => self.drain(40),
+            Operation::Leave => self.leave(),
         }
         assert_eq!(self.kernel.turn(), self.open_as_told(), "effects tell which turn is open");
         assert!(matches!(self.kernel.turn_state(), State::Idle | State::Active));
@@ -386,6 +384,22 @@ impl Model {
             return 0;
         }
         self.seen.open.unwrap_or(0)
+    }
+
+    fn routing_view(&mut self, epoch: u64) {
+        // What is due anyway comes first, so that only the view can be to blame.
+        self.step(Event::Tick);
+        let (before, unrecorded) = (self.kernel.turn(), self.seen.unrecorded);
+        self.view = self.view.max(epoch);
+        self.step(Event::RoutingView { epoch });
+        assert!(self.kernel.turn() == before || self.seen.unrecorded > unrecorded, "A5");
+    }
+
+    fn leave(&mut self) {
+        // What is due anyway comes first, and may still open a turn.
+        self.step(Event::Tick);
+        self.seen.leaving = true;
+        self.step(Event::Drain);
     }
 
     fn edge(&mut self, what: usize, turn: u32) {
@@ -479,7 +493,8 @@ impl Model {
     fn take(&mut self, effect: &Effect, lapsed: bool) {
         let seen = &mut self.seen;
         match effect {
-            Effect::OpenTurn { turn, epoch, .. } => {
+            Effect::OpenTurn { turn, epoch, intent, .. } => {
+                assert!(!seen.leaving || *intent == Intent::FailureNotice, "{intent:?} while leaving");
                 assert_eq!(seen.open.replace(*turn), None, "one turn at a time");
                 assert!(!lapsed && seen.left == 0, "A4");
                 assert!(*epoch <= self.kernel.epoch());
@@ -495,6 +510,7 @@ impl Model {
             Effect::CancelTurn { turn, reason } => {
                 assert!(seen.open == Some(*turn));
                 assert!(!lapsed || reason == "authority_loss", "A10: {reason}");
+                seen.unrecorded += u64::from(reason == "recording_evidence_unavailable");
                 seen.ended.insert(*turn);
                 seen.held = false;
             }

@@ -348,6 +348,7 @@ impl<'block> Reader<'block> {
             Kind::CancelWithin => Event::CancelWithin { scope: self.member()?, target: self.narrow()? },
             Kind::RoutingView => Event::RoutingView { epoch: self.number()? },
             Kind::Migration => Event::Migration { step: self.member()?, epoch: self.number()? },
+            Kind::Drain => Event::Drain,
             _ => return Err(self.fault("the kind of entry is no input")),
         })
     }

@@ -200,7 +200,7 @@ impl<'words> Encoder<'words> {
 
     fn input(&mut self, kind: Kind, record: &Record, event: Event<Label>) {
         match event {
-            Event::Tick => {}
+            Event::Tick | Event::Drain => {}
             Event::Lease { epoch, deadline_us } => {
                 self.number(zigzag(epoch, record.epoch));
                 self.number(zigzag(deadline_us, record.at_us));

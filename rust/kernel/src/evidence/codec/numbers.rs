@@ -33,7 +33,7 @@ named_enum! {
         OutputHandedOn => "output_handed_on", AttemptFinished => "attempt_finished",
         Ingress => "ingress", DeadlinePassed => "deadline_passed", Admission => "admission",
         Arrival => "arrival", Reattach => "reattach", LevelLowered => "level_lowered",
-        TurnStart => "turn_start",
+        TurnStart => "turn_start", Drain => "drain",
     }
 }
 
@@ -160,6 +160,7 @@ pub(super) const fn kind(body: Body) -> Kind {
             Event::CancelWithin { .. } => Kind::CancelWithin,
             Event::RoutingView { .. } => Kind::RoutingView,
             Event::Migration { .. } => Kind::Migration,
+            Event::Drain => Kind::Drain,
         },
     }
 }

@@ -53,7 +53,7 @@ impl Draw<'_> {
     }
 
     fn event(&mut self, interner: &mut Interner) -> Event<Label> {
-        match self.number() % 15 {
+        match self.number() % 16 {
             0 => Event::Lease { epoch: self.number(), deadline_us: self.number() },
             1 => Event::LeaseLost { reason: self.label(interner) },
             2 => Event::Start { resumed: self.flag() },
@@ -77,6 +77,7 @@ impl Draw<'_> {
             11 => Event::Connection { state: self.member(), reason: self.label(interner) },
             12 => Event::CancelWithin { scope: self.member(), target: self.small() },
             13 => Event::RoutingView { epoch: self.number() },
+            14 => Event::Drain,
             _ => Event::Migration { step: self.member(), epoch: self.number() },
         }
     }
