@@ -47,7 +47,6 @@ class SegmentWriter:
         self.path: Path | None = None
         self.dirty = False
         """Whether blocks were written since the last ``sync``."""
-        self.bytes_written = 0
         self._header = header
         self._first = first
         self._durable = durable
@@ -177,7 +176,6 @@ class SegmentWriter:
                 self._cut()
             raise
         self._size += written
-        self.bytes_written += written
         self.dirty = True
 
     def _cut(self) -> None:

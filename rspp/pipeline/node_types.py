@@ -212,18 +212,6 @@ STOCK_EDGES: dict[tuple[NodeType, NodeType], StockEdge] = {
 }
 """The built-in graph: its edges in declaration order; its nodes are those of ``NODE_TYPES``, each once."""
 
-VOICE_PATH: tuple[NodeType, ...] = (
-    "room-in",
-    "vad",
-    "stt",
-    "turn",
-    "llm",
-    "segmenter",
-    "tts",
-    "playout",
-    "room-out",
-)
-"""The way from the caller's voice to the agent's."""
 FALLBACK_PATH: tuple[NodeType, ...] = ("notice", "segmenter", "tts", "playout", "room-out")
 """The way of a notice, whose speech was made ahead."""
 

@@ -99,9 +99,3 @@ def admission(outcome: str, scope: str = "session") -> Callable[[dict[str, Any]]
         document["admission"]["default"].update(outcome_kind=outcome, scope=scope, reason="maintenance")
 
     return change
-
-
-def other_profile(document: dict[str, Any]) -> None:
-    """A change: the registry has the pipeline under a profile that it does not run under."""
-    for record in document["registry"]["records"].values():
-        record["execution_profile"] = "turbo"

@@ -18,7 +18,6 @@ from rspp.pipeline.node_types import (
     LANE_OF,
     NODE_TYPES,
     STOCK_EDGES,
-    VOICE_PATH,
     carried,
 )
 from rspp.pipeline.normalise import compile_pipeline, plan_policy
@@ -34,6 +33,7 @@ BASE: dict[str, Any] = {
     "name": "desk",
     "llm": {"provider": "rules", "rules": [{"hear": "hello", "say": "Hi."}]},
 }
+VOICE_PATH = ("room-in", "vad", "stt", "turn", "llm", "segmenter", "tts", "playout", "room-out")
 SPEECH = {"from": "tts", "to": "playout"}
 WHOLE: dict[str, Any] = {
     "nodes": [{"id": f"my-{kind}", "type": kind} for kind in NODE_TYPES],

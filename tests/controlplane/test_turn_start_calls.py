@@ -16,13 +16,7 @@ from rspp.evidence.baseline_reading import entries_of
 from rspp.replay.compare import trace_of
 from rspp.session.foreign_words import MOST, UNLISTED, ForeignWords
 from rspp.tooling.fault_call import ANSWER, ASK, PIPELINE, QUESTION, FaultCall, refused_before_open
-from rspp.tooling.fault_snapshots import (
-    FaultSnapshots,
-    admission,
-    deauthorised,
-    marked_stale,
-    other_profile,
-)
+from rspp.tooling.fault_snapshots import FaultSnapshots, admission, deauthorised, marked_stale
 from tests.controlplane.snapshots import put, serving
 
 if TYPE_CHECKING:
@@ -32,7 +26,7 @@ if TYPE_CHECKING:
     from rspp.contracts.turn_start import TurnStart, TurnStartRequest
     from rspp.controlplane.sources import Source
     from rspp.tooling.faults import Record, Step
-    from tests.controlplane.snapshots import Change
+    from tests.controlplane.snapshots import Change, Document
 
 HANG_UP: Step = {"do": "hang_up"}
 ONCE = (*ASK, {"do": "pause", "name": "fault", "ms": 2_500}, HANG_UP)
@@ -101,6 +95,12 @@ def test_a_partial_outage_changes_no_decision(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------ what refuses a turn
+
+
+def other_profile(document: Document) -> None:
+    """A change: the registry has the pipeline under a profile that it does not run under."""
+    for record in document["registry"]["records"].values():
+        record["execution_profile"] = "turbo"
 
 
 @pytest.mark.conformance("CT-006")

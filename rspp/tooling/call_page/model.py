@@ -154,7 +154,6 @@ class Stint:
     resumed: bool
     header: int
     end_us: int = 0
-    closed_reason: str = ""
 
 
 @dataclass(slots=True)

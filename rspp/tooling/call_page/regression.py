@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-PAGE = "regression-report.html"
 MAX_SHOWN = 200
 """Most divergences of one recording that the page draws; the JSON beside it has what the run kept."""
 MAX_DEPTH = 40
