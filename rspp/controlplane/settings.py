@@ -54,6 +54,9 @@ class ControlPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     plan_failure: FailureOutcome = "defer"
 
 
+DEFAULTS = ControlPlaneSettings(sources=())
+
+
 def control_plane_settings(
     given: str = "", environment: Mapping[str, str] | None = None
 ) -> ControlPlaneSettings | None:
@@ -74,11 +77,11 @@ def control_plane_settings(
     key = values.get(PUBLIC_KEY_VARIABLE, "").strip()
     return ControlPlaneSettings(
         sources=sources,
-        cache_ttl_ms=number_setting(values, f"{PREFIX}HTTP_CACHE_TTL_MS", 2000),
-        max_staleness_ms=number_setting(values, f"{PREFIX}HTTP_MAX_STALENESS_MS", 10_000),
-        attempts=number_setting(values, f"{PREFIX}HTTP_RETRY_MAX_ATTEMPTS", 2),
-        backoff_ms=number_setting(values, f"{PREFIX}HTTP_RETRY_BACKOFF_MS", 100),
-        max_backoff_ms=number_setting(values, f"{PREFIX}HTTP_RETRY_MAX_BACKOFF_MS", 1000),
+        cache_ttl_ms=number_setting(values, f"{PREFIX}HTTP_CACHE_TTL_MS", DEFAULTS.cache_ttl_ms),
+        max_staleness_ms=number_setting(values, f"{PREFIX}HTTP_MAX_STALENESS_MS", DEFAULTS.max_staleness_ms),
+        attempts=number_setting(values, f"{PREFIX}HTTP_RETRY_MAX_ATTEMPTS", DEFAULTS.attempts),
+        backoff_ms=number_setting(values, f"{PREFIX}HTTP_RETRY_BACKOFF_MS", DEFAULTS.backoff_ms),
+        max_backoff_ms=number_setting(values, f"{PREFIX}HTTP_RETRY_MAX_BACKOFF_MS", DEFAULTS.max_backoff_ms),
         key=public_key(key) if key else None,
         snapshot_failure=_outcome(values, "SNAPSHOT_FAILURE"),
         plan_failure=_outcome(values, "PLAN_FAILURE"),

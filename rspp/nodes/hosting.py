@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from rspp.contracts.execution import BudgetHandle, CancelToken, ExecutionContext
+from rspp.pipeline.node_types import PROVIDER_NODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MODALITIES = ("stt", "llm", "tts")
 MAX_MEASURES = 8
 """Measurements of one attempt: a provider that measured every piece would fill the recording."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -70,7 +70,13 @@ class NodeHost:
     ) -> None:
         kernel.host(
             [
-                (node.id, node.scope, node.cancel, list(node.hooks), node.type if _calls(node) else None)
+                (
+                    node.id,
+                    node.scope,
+                    node.cancel,
+                    list(node.hooks),
+                    node.type if node.type in PROVIDER_NODES else None,
+                )
                 for node in nodes
             ]
         )
@@ -207,10 +213,6 @@ def call_hook(node: str, part: object, hook: str, outcome: str) -> None:
             method()
     except Exception:
         log.exception("a node's hook raised", node=node, hook=hook)
-
-
-def _calls(node: GraphNode) -> bool:
-    return node.type in MODALITIES
 
 
 class _Telemetry:

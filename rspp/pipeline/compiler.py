@@ -14,7 +14,6 @@ from msgspec import UNSET
 
 from rspp.contracts.errors import ConfigurationError
 from rspp.pipeline.base import DATA
-from rspp.pipeline.buffers import BufferOverride
 from rspp.pipeline.edge_policy import effective_policy
 from rspp.pipeline.graph import GraphDefinition, GraphEdge, GraphNode, MergeRule, NodeBudget
 from rspp.pipeline.graph_section import EdgeSection, GraphSection, NodeSection, NodeType
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 BUILT_IN_NAME = "default"
-NOTHING = BufferOverride()
 
 
 class Compilation(msgspec.Struct, frozen=True, kw_only=True):
@@ -308,4 +306,4 @@ def _fallback(types: Mapping[str, NodeType]) -> dict[str, tuple[str, ...]]:
     if not all(kind in ids for kind in FALLBACK_PATH):
         return {}
     way = tuple(ids[kind] for kind in FALLBACK_PATH)
-    return {ids[kind]: way for kind in ("stt", "llm", "tts") if kind in ids}
+    return {ids[kind]: way for kind in PROVIDER_NODES if kind in ids}

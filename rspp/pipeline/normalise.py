@@ -290,6 +290,11 @@ def endpoints(spec: PipelineSpec) -> list[OpenAiEndpoint]:
     return [part for part in parts if isinstance(part, OpenAiEndpoint)]
 
 
+def needs_network(spec: PipelineSpec) -> bool:
+    """Whether a provider of the pipeline answers over a network, which virtual time cannot hurry."""
+    return bool(endpoints(spec))
+
+
 def _external_inputs(spec: PipelineSpec) -> list[dict[str, str]]:
     degraded = degraded_of(spec)
     lesser = () if degraded is None else (degraded.llm,)

@@ -9,11 +9,11 @@ import msgspec
 from rspp import _kernel
 from rspp.contracts.errors import EvidenceError
 from rspp.evidence.memory import MemoryRecorder
+from rspp.pipeline.normalise import needs_network
 from rspp.pipeline.spec import PipelineSpec
 from rspp.replay.audio import read_audio
 from rspp.replay.recorded_call import read_call
 from rspp.replay.turn_starts import recorded_turn_starts
-from rspp.runtime.local_commands import needs_network
 from rspp.runtime.loopback_call import loopback_call
 from rspp.session.virtual_time import run_virtual
 from rspp.transports.loopback import INPUT_TICK_SAMPLES

@@ -22,7 +22,7 @@ from rspp.evidence.payloads import PayloadStore
 from rspp.evidence.reader import open_recording
 from rspp.evidence.writer import EvidenceWriter
 from rspp.pipeline.loader import load_pipeline
-from rspp.pipeline.normalise import endpoints, key_variables, recording_level
+from rspp.pipeline.normalise import key_variables, needs_network, recording_level
 from rspp.runtime.environment import DEFAULT_TENANT, EvidencePlan, session_of_room, tenant_name
 from rspp.runtime.loopback_call import loopback_call
 from rspp.session.offload import InlineOffloader, ThreadOffloader
@@ -51,11 +51,6 @@ app = App(
     "runs give equal recordings.",
     version=version,
 )
-
-
-def needs_network(spec: PipelineSpec) -> bool:
-    """Whether a provider of the pipeline answers over a network, which virtual time cannot hurry."""
-    return bool(endpoints(spec))
 
 
 def session_of(source: Path, recorded: Path | None = None) -> str:
