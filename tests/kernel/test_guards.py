@@ -151,10 +151,8 @@ def drained() -> Call:
     return call
 
 
-def test_a_drained_session_says_no_more_of_levels_and_edges() -> None:
-    call = drained()
-    call.kernel.level_lowered(call.later(), "operator_request")
-    edge: EdgeBuffer[int] = EdgeBuffer(
+def edge_with_one_place() -> EdgeBuffer[int]:
+    return EdgeBuffer(
         edge_id="tts->playout",
         strategy="drop",
         max_items=1,
@@ -163,6 +161,12 @@ def test_a_drained_session_says_no_more_of_levels_and_edges() -> None:
         high_items=1,
         low_items=0,
     )
+
+
+def test_a_drained_session_says_no_more_of_levels_and_edges() -> None:
+    call = drained()
+    call.kernel.level_lowered(call.later(), "operator_request")
+    edge = edge_with_one_place()
     assert [edge.put(number, 1, 1, 1) for number in range(2)] == [True, False]
     call.kernel.edge_decisions(call.later(), edge)
     assert call.signals() == []
@@ -178,15 +182,7 @@ def test_a_drained_session_lets_nothing_in() -> None:
 def test_an_edge_that_tells_after_its_turn_keeps_the_turns_id_in_session_scope() -> None:
     call = Call()
     call.text()
-    edge: EdgeBuffer[int] = EdgeBuffer(
-        edge_id="tts->playout",
-        strategy="drop",
-        max_items=1,
-        max_ms=100,
-        max_bytes=100,
-        high_items=1,
-        low_items=0,
-    )
+    edge = edge_with_one_place()
     for number in range(2):
         edge.put(number, 1, 1, 1)
     call.kernel.generation_finished(call.later(), 1)
