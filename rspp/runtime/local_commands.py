@@ -182,10 +182,11 @@ def _recorded(
     timeline: Path | None,
     control_plane: ControlPlaneSettings | None,
 ) -> list[tuple[bool, str]]:
-    if timeline is not None:
-        # Told before the call and not after it.
-        write_lines((), timeline)
     with ExitStack() as stack:
+        if timeline is not None:
+            stack.enter_context(_no_empty_file(timeline))
+            # Whether it can be written is told before the call and not after it.
+            write_lines((), timeline)
         folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rspp-")))
         if plan.folder is not None:
             stack.enter_context(_cut_off_is_told(folder / plan.tenant / session_id))
@@ -224,6 +225,19 @@ def _terminable() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _no_empty_file(path: Path) -> Iterator[None]:
+    """Remove a file that was made for a call that did not end."""
+    made = not path.exists()
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if made and not path.stat().st_size:
+                path.unlink()
+        raise
 
 
 @contextmanager

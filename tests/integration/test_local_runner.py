@@ -237,7 +237,8 @@ def test_a_call_that_is_cut_off_before_it_begins_leaves_nothing(
 
     monkeypatch.setattr(WavCaller, "__init__", cut)
     (tmp_path / "theirs").mkdir()
-    assert held(question, tmp_path, "--evidence", tmp_path / "kept") == 128 + number
+    new = ("--evidence", tmp_path / "kept", "--timeline", tmp_path / "call.jsonl")
+    assert held(question, tmp_path, *new) == 128 + number
     assert held(question, tmp_path, "--evidence", tmp_path / "theirs") == 128 + number
     assert [path.name for path in tmp_path.rglob("*")] == ["theirs"]
     assert "recorded" not in capsys.readouterr().err
