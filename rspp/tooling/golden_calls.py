@@ -324,6 +324,48 @@ def _refused_by_the_control_plane(session_id: str) -> FaultCall:
     return call
 
 
+def _rotated(session_id: str) -> FaultCall:
+    # The notice of what was cut off takes about two seconds, and the caller asks once more after it.
+    call = FaultCall(
+        (*fault_after(4_500)[:-1], *ASK, {"do": "pause", "ms": 2_500}, HANG_UP), session_id=session_id
+    )
+    call.caller.on_fault(lambda: _rotate(call))
+    return call
+
+
+def _rotate(call: FaultCall) -> None:
+    call.store.rotate(call.session_id)
+
+
+def _drained(session_id: str) -> FaultCall:
+    call = FaultCall(
+        (*ASK, SPEAKING, {"do": "pause", "name": "fault", "ms": 15_000}, HANG_UP),
+        SHORT,
+        session_id=session_id,
+    )
+    call.caller.on_fault(lambda: _drain_and_write(call))
+    return call
+
+
+def _drain_and_write(call: FaultCall) -> None:
+    call.session.drain()
+    _write(call, QUESTION)
+
+
+def _degraded(session_id: str) -> FaultCall:
+    declared = {
+        "adaptive_actions": ("retry", "degrade", "fallback"),
+        "degraded": {"llm": {"provider": "fixed", "say": "I cannot look that up just now."}},
+    }
+    again: Step = {"do": "say", "text": QUESTION, "name": "again"}
+    return FaultCall(
+        (*ASK, {"do": "pause", "ms": 6_000}, again, {"do": "pause", "ms": 3_500}, HANG_UP),
+        SHORT | declared,
+        responder=lambda real: FaultResponder(real, ["hangs"]),
+        session_id=session_id,
+    )
+
+
 def _slow_first_word(ms: int) -> Make:
     return lambda session_id: _with(session_id, lambda real: FaultResponder(real, delay_ms=ms))
 
@@ -470,7 +512,17 @@ CALLS: dict[str, GoldenCall] = {
     "f1-admission-shed": GoldenCall(
         ("F1",), "a node finds no place within an open turn: shed, and the turn ends once", _shed
     ),
+    "f1-refused-while-draining": GoldenCall(
+        ("F1",),
+        "the runtime leaves while the agent speaks: a text is refused, and the answer is heard to its end",
+        _drained,
+    ),
     "f2-node-failure": GoldenCall(("F2",), "a node hangs until the budget is exhausted", _hanging),
+    "f2-degraded-language-model": GoldenCall(
+        ("F2",),
+        "the language model hangs: its declared stand-in answers in that turn, and itself in the next",
+        _degraded,
+    ),
     "f3-provider-failure": GoldenCall(
         ("F3",),
         "a provider fails twice, its circuit opens, and another takes over",
@@ -507,6 +559,11 @@ CALLS: dict[str, GoldenCall] = {
         ("F7",),
         "the lease is revoked while the agent speaks",
         lambda session_id: _at_fault(session_id, _revoke, 2_500),
+    ),
+    "f7-rotated-lease": GoldenCall(
+        ("F7",),
+        "the epoch rotates in an answer: the caller is told, and the next turn is of the new epoch",
+        _rotated,
     ),
     "f8-failover": GoldenCall(
         ("F8",), "the runtime loses its lease store and another takes the call over", _taken_over
