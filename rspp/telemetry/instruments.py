@@ -83,7 +83,7 @@ METRICS = (
         "control_plane_snapshot_age_ms",
         "gauge",
         (),
-        "How long ago the snapshot in force was asked for; turns stop opening at 12 s.",
+        "How long ago the snapshot in force was asked for; by default turns stop opening at 12 s.",
     ),
     # Sessions and turns.
     Metric("active_sessions", "gauge", ("tenant",), "Calls that run here."),
