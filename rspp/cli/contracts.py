@@ -67,24 +67,36 @@ def validate_contracts_report(
     return 0 if findings.passed else 1
 
 
-def validate_stream(file: Path, *, json: bool = False) -> int:
+def validate_stream(
+    file: Path, *, principal: str = "", role: str = "", purpose: str = "", json: bool = False
+) -> int:
     """Check a recorded session: every document in it, and the order across them.
 
     Args:
         file: a recording as rspp-runtime keeps it with --evidence (EVIDENCE/TENANT/SESSION), a timeline of
             JSON lines, or contract documents, one a line.
+        principal: who asks; the name of this user by default.
+        role: in which role you ask; needed where the tenant's evidence has access rules.
+        purpose: what for; needed where the tenant's evidence has access rules.
         json: print one JSON object instead of lines.
 
     Returns:
         0 when no rule is broken, 1 when one is.
     """
+    from msgspec import json as json_text
+
+    from rspp.cli.recorded import Asking, asker_of
     from rspp.contracts.errors import ConfigurationError
     from rspp.contracts.validation import check_stream
+    from rspp.evidence.permission import open_permitted, permit
 
+    asker = asker_of(Asking(principal=principal, role=role, purpose=purpose))
     try:
         if file.is_dir() or file.suffix == ".segment":
-            report = check_stream(_recorded(file))
+            recording = open_permitted(file, asker)
+            report = check_stream(json_text.encode(record) for record in recording.records())
         else:
+            permit(file, asker)
             with file.open("rb") as stream:
                 report = check_stream(_lines(stream.readline))
     except OSError as error:
@@ -119,14 +131,6 @@ def _lines(readline: Callable[[int], bytes]) -> Iterator[bytes]:
     # A line that is longer than any document may be comes in pieces, which are refused as such.
     while line := readline(_LINE_BYTES):
         yield line
-
-
-def _recorded(path: Path) -> Iterator[bytes]:
-    from msgspec import json
-
-    from rspp.evidence.reader import open_recording
-
-    yield from (json.encode(record) for record in open_recording(path).records())
 
 
 def _progress() -> Callable[[Result, int, int], None] | None:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from rspp.evidence.access import AccessPolicy, AccessRequest
     from rspp.evidence.answers import EvidenceReader
 
-POLICY_FILE = "access.json"
-"""A tenant's own policy, in its folder."""
 TurnNumber = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=2**31 - 1))]
 REMEDIES = {
     "invalid_request_attributes": "give --role and --purpose, and a --fidelity of L0, L1 or L2",
@@ -70,6 +68,7 @@ def read(
     Returns:
         0 when answered, 2 when denied.
     """
+    _ask_elsewhere(evidence, tenant, session, principal, role, purpose)
     scope = f"turn:{session}/{turn}" if turn else f"session:{session}"
     request, reader = _asked(evidence, tenant, principal, role, purpose, scope, fidelity, classes, policy)
     answer = reader.read(request)
@@ -85,6 +84,9 @@ def list_sessions(
     session: str = "",
     outcome: Literal["commit", "abort"] | None = None,
     reason: str = "",
+    principal: str = "",
+    role: str = "",
+    purpose: str = "",
     json: bool = False,
 ) -> int:
     """List recorded sessions and their turns, from the index; no words and no sound are in it.
@@ -95,15 +97,27 @@ def list_sessions(
         session: the turns of this session only.
         outcome: only turns that ended so: commit or abort.
         reason: only turns that were aborted for this reason, such as cancelled.
+        principal: who asks; the name of this user by default.
+        role: in which role you ask; needed where the tenant's evidence has access rules.
+        purpose: what for; needed where the tenant's evidence has access rules.
         json: print one JSON object instead of tables.
     """
     import msgspec
 
     from rspp.evidence.index import refreshed
+    from rspp.evidence.permission import Asker, permit, permit_listing
     from rspp.runtime.environment import tenant_name
 
-    with refreshed(_folder(evidence)) as index:
-        rows = [row for row in index.sessions(tenant_name(tenant)) if session in ("", row.session)]
+    root, owner = _folder(evidence), tenant_name(tenant)
+    asker = Asker(principal or getpass.getuser(), role, purpose, owner)
+    if session:
+        permit(root / owner / session, asker)
+    else:
+        permit_listing(root / owner, asker)
+    with refreshed(root) as index:
+        rows = [row for row in index.sessions(owner) if session in ("", row.session)]
+        for row in rows:
+            permit(root / owner / row.session, asker, answered=root / owner)
         found = [
             (
                 row,
@@ -294,8 +308,21 @@ def _asked(
     return request, EvidenceReader(root, _policy(root, owner, policy), audit_sink(root), _records)
 
 
+def _ask_elsewhere(
+    evidence: Path, tenant: str, session: str, principal: str, role: str, purpose: str
+) -> None:
+    """Ask the rules of other tenants too, when the session's folder is a link to theirs."""
+    from rspp.evidence.permission import Asker, permit
+    from rspp.runtime.environment import tenant_name
+
+    owner = tenant_name(tenant)
+    asker = Asker(principal or getpass.getuser(), role, purpose, owner)
+    permit(evidence / owner / session, asker, answered=evidence / owner)
+
+
 def _policy(root: Path, tenant: str, given: Path | None) -> AccessPolicy:
     from rspp.evidence.access import AccessPolicy, load_policy
+    from rspp.evidence.permission import POLICY_FILE
 
     own = root / tenant / POLICY_FILE
     path = given or (own if own.is_file() else None)

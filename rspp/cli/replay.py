@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 
+from rspp.cli.recorded import Asking, open_asked
 from rspp.terminal import coloured, result_console
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Amount = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=2**31 - 1))]
 SHOWN_DIVERGENCES = 20
 """Most divergences that people are shown; ``--json`` gives all."""
+NOBODY = Asking()
 PARTS = ("policy", "plan", "providers")
 _RED, _GREEN, _DIM, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[2m", "\x1b[0m"
 
@@ -34,8 +36,7 @@ def replay(
         "playback_recorded_provider_outputs",
         "re_simulate_nodes",
     ] = "recompute_decisions",
-    evidence: Path = Path("evidence"),
-    tenant: str = "default",
+    asking: Asking = NOBODY,
     set_: tuple[str, ...] = (),
     steps: Amount | None = None,
     to_turn: Amount | None = None,
@@ -50,8 +51,7 @@ def replay(
         mode: recompute_decisions runs the same kernel over the recorded inputs; replay_decisions takes the
             recorded decisions for true and checks them; playback_recorded_provider_outputs lets the kernel
             run freely against the recorded world; re_simulate_nodes hears the recorded audio again.
-        evidence: folder of the recordings, for a session id.
-        tenant: whose session it is.
+        asking: whose recording is asked for, and by whom.
         set_: change a setting for the replay, as policy.confirm_ms=500; may be given more than once.
         steps: stop after that many records and show the state there.
         to_turn: stop when that turn has opened and show the state there.
@@ -64,7 +64,10 @@ def replay(
     """
     from rspp.replay import engine
 
-    found = open_named(recording, evidence, tenant)
+    if mode == "re_simulate_nodes":
+        found = open_asked(recording, asking, fidelity="L2", classes=("metadata", "audio_raw"))
+    else:
+        found = open_asked(recording, asking)
     engine.require_mode(found, mode)
     changes = parse_changes(set_)
     if mode in ("replay_decisions", "re_simulate_nodes"):
@@ -88,8 +91,7 @@ def what_if(
     *,
     pipeline: Path | None = None,
     set_: tuple[str, ...] = (),
-    evidence: Path = Path("evidence"),
-    tenant: str = "default",
+    asking: Asking = NOBODY,
     json: bool = False,
 ) -> int:
     """Show which turns of a recorded call would have gone differently under other settings.
@@ -98,8 +100,7 @@ def what_if(
         recording: a session's folder, one of its files, or the id of a session in the evidence folder.
         pipeline: another pipeline file, or another version of it.
         set_: change one setting, as policy.confirm_ms=500 or policy.interruptions=false.
-        evidence: folder of the recordings, for a session id.
-        tenant: whose session it is.
+        asking: whose recording is asked for, and by whom.
         json: print one JSON object.
     """
     from rspp.contracts.errors import ConfigurationError
@@ -112,7 +113,7 @@ def what_if(
     changes = pipeline_changes(pipeline) if pipeline is not None else {}
     for part, values in parse_changes(set_).items():
         changes[part] = {**changes.get(part, {}), **values}
-    found = open_named(recording, evidence, tenant)
+    found = open_asked(recording, asking)
     require_mode(found, "playback_recorded_provider_outputs")
     _again(found, "playback_recorded_provider_outputs", changes, json=json)
     return 0
@@ -126,7 +127,7 @@ def render_audio(
     purpose: str,
     principal: str = "",
     evidence: Path = Path("evidence"),
-    tenant: str = "default",
+    tenant: str = "",
 ) -> None:
     """Write the sound of a call as it was heard: the caller on the left, the agent on the right.
 
@@ -139,38 +140,19 @@ def render_audio(
         purpose: what for, such as debug, incident, eval or compliance.
         principal: who asks; the name of this user by default.
         evidence: folder of the recordings, for a session id.
-        tenant: whose session it is.
+        tenant: whose session it is; RSPP_TENANT, else default.
     """
-    import getpass
-
+    from rspp.cli.recorded import asker_of
     from rspp.evidence.words import permit_sound
     from rspp.replay.audio import read_audio, write_wav
 
-    found = open_named(recording, evidence, tenant)
+    asking = Asking(evidence=evidence, tenant=tenant, role=role, purpose=purpose, principal=principal)
+    found = open_asked(recording, asking, fidelity="L2", classes=("audio_raw",))
     folder = found.path if found.path.is_dir() else found.path.parent
-    permit_sound(folder.resolve(), principal=principal or getpass.getuser(), role=role, purpose=purpose)
+    if not found.wordless:
+        permit_sound(folder.resolve(), principal=asker_of(asking).principal, role=role, purpose=purpose)
     seconds = write_wav(read_audio(folder.resolve(), found.stints), out)
     print(f"wrote {out}: {seconds:.1f} s", file=sys.stderr)
-
-
-def open_named(recording: str, evidence: Path, tenant: str) -> Recording:
-    """Open a recording by its path, or by the id of its session.
-
-    Raises:
-        EvidenceError: there is none.
-    """
-    from rspp.contracts.errors import EvidenceError
-    from rspp.evidence.reader import open_recording
-
-    path = Path(recording)
-    if not path.exists():
-        path = evidence / tenant / recording
-        if not path.is_dir():
-            raise EvidenceError(
-                f"recording {recording!r}: neither a path nor the id of a session in {evidence}",
-                hint="Name a session's folder, or its id with --evidence FOLDER and --tenant NAME.",
-            )
-    return open_recording(path)
 
 
 def parse_changes(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json as json_text
 import sys
 from pathlib import Path
@@ -10,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import App
 
+from rspp.cli.recorded import Asking, asker_of, open_asked, place_of
 from rspp.contracts.errors import ConfigurationError
 from rspp.terminal import result_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rspp.tooling.call_page.model import CallModel
-
+NOBODY = Asking()
 timeline_app = App(name="timeline", help="Show a recorded call, or give it to other tools.")
 
 
@@ -25,8 +24,7 @@ timeline_app = App(name="timeline", help="Show a recorded call, or give it to ot
 def show(
     recording: str,
     *,
-    evidence: Path = Path("evidence"),
-    tenant: str = "default",
+    asking: Asking = NOBODY,
     turn: int | None = None,
     from_: int = 0,
     to: int | None = None,
@@ -36,13 +34,13 @@ def show(
 
     Args:
         recording: a session's folder, one of its files, or the id of a session in the evidence folder.
-        evidence: folder of the recordings, for a session id.
-        tenant: whose session it is.
+        asking: whose recording is asked for, and by whom.
         turn: only this turn.
         from_: only from here on, milliseconds from the beginning.
         to: only until here, milliseconds from the beginning.
         json: print one JSON object.
     """
+    from rspp.tooling.call_page.source import model_of
     from rspp.tooling.timeline_view import records_between, show_call, shown_document
 
     if from_ < 0 or (to is not None and to < from_):
@@ -51,7 +49,7 @@ def show(
             f"timeline show: {given} is no stretch of time",
             hint="Give milliseconds from the beginning of the call, the earlier one first.",
         )
-    model = _model(recording, evidence, tenant)
+    model = model_of(open_asked(recording, asking))
     if turn is not None and all(view.number != turn for view in model.turns.values()):
         raise ConfigurationError(
             f"timeline show: the call has no turn {turn}",
@@ -72,8 +70,7 @@ def export(
     *,
     format: Literal["jsonl", "otlp", "perfetto"] = "jsonl",
     out: Path | None = None,
-    evidence: Path = Path("evidence"),
-    tenant: str = "default",
+    asking: Asking = NOBODY,
 ) -> int:
     """Give a recorded call to other tools.
 
@@ -82,14 +79,12 @@ def export(
         format: jsonl has every record; otlp is an OpenTelemetry trace as JSON; perfetto opens in
             ui.perfetto.dev.
         out: file to write; standard output when absent.
-        evidence: folder of the recordings, for a session id.
-        tenant: whose session it is.
+        asking: whose recording is asked for, and by whom.
     """
-    from rspp.cli.replay import open_named
     from rspp.tooling.call_page.source import model_of
     from rspp.tooling.timeline_export import otlp_traces, perfetto_trace
 
-    found = open_named(recording, evidence, tenant)
+    found = open_asked(recording, asking)
     if format == "jsonl":
         _lines_out((_dumped(record) for record in found.records()), out)
         return 0
@@ -104,10 +99,11 @@ def report(
     *,
     out: Path = Path("report.html"),
     evidence: Path = Path("evidence"),
-    tenant: str = "default",
+    tenant: str = "",
     purpose: str = "",
     principal: str = "",
     role: str = "",
+    fidelity: Literal["L0", "L1", "L2"] = "L2",
     check_replay: bool = True,
     json: bool = False,
 ) -> int:
@@ -117,22 +113,23 @@ def report(
         recording: a session's folder, one of its files, or the id of a session in the evidence folder.
         out: file to write.
         evidence: folder of the recordings, for a session id.
-        tenant: whose session it is.
+        tenant: whose session it is; RSPP_TENANT, else default.
         purpose: why you ask for the words that were said; the request is logged. Without it none are shown.
-        principal: who asks for the words; the name of this user by default.
+        principal: who asks; the name of this user by default.
         role: in which role.
+        fidelity: L0 asks for no words, L1 for masked ones, L2 for what the tenant's policy shows.
         check_replay: replay the recording and say on the page whether it comes out identical.
         json: print the page's data as one JSON object instead of writing the page.
     """
-    from rspp.cli.replay import open_named
+    from rspp.evidence.permission import of_place, open_permitted
     from rspp.tooling.call_page.document import call_document
     from rspp.tooling.call_page.page import call_page, write_whole
     from rspp.tooling.call_page.replayed import replay_words
     from rspp.tooling.call_page.source import model_of
 
-    found = open_named(recording, evidence, tenant)
+    asking = Asking(evidence=evidence, tenant=tenant, role=role, purpose=purpose, principal=principal)
     records: list[dict[str, Any]] | None = None
-    if purpose:
+    if purpose and fidelity != "L0":
         from rspp.evidence.words import records_for
 
         if not role:
@@ -140,9 +137,27 @@ def report(
                 "report: --purpose asks for words without saying in which role",
                 hint="Add --role ROLE, such as oncall, operator or compliance.",
             )
-        records = records_for(
-            found.path, principal=principal or getpass.getuser(), role=role, purpose=purpose
+        place = place_of(recording, asking)
+        asker = of_place(asker_of(asking), place)
+        real = place.resolve()
+        # The folder's own rules are asked once, for records and words together.
+        found = open_permitted(
+            place,
+            asker,
+            fidelity=fidelity,
+            classes=("metadata", "text_raw"),
+            answered=(real if real.is_dir() else real.parent).parent,
         )
+        records = records_for(
+            place,
+            principal=asker.principal,
+            role=role,
+            purpose=purpose,
+            fidelity=fidelity,
+            tenant=asker.tenant if found.wordless else "",
+        )
+    else:
+        found = open_asked(recording, asking)
     model = model_of(found, records)
     said = replay_words(found) if check_replay else ""
     if json:
@@ -154,13 +169,6 @@ def report(
         raise _unwritable(out, error) from error
     print(f"wrote {out}")
     return 0
-
-
-def _model(recording: str, evidence: Path, tenant: str) -> CallModel:
-    from rspp.cli.replay import open_named
-    from rspp.tooling.call_page.source import model_of
-
-    return model_of(open_named(recording, evidence, tenant))
 
 
 def _dumped(value: dict[str, Any]) -> str:

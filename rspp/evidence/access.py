@@ -40,6 +40,8 @@ DenyReason: TypeAlias = Literal[
 Fidelity: TypeAlias = Literal["L0", "L1", "L2"]
 FIDELITIES: tuple[Fidelity, ...] = ("L0", "L1", "L2")
 MARKER_REASON = "default_or03_policy"
+ALL_SESSIONS = "session:*"
+"""Scope of a request for the list of a tenant's sessions."""
 NO_TENANT = "~unattributed"
 """Log of requests that came under no policy at all; no tenant can have that name."""
 MAX_POLICY_BYTES = 256 << 10
@@ -188,6 +190,7 @@ def authorise(
     *,
     now_ms: int,
     reveal: bool = False,
+    listing: bool = False,
 ) -> AccessDecision:
     """Decide a request, and log it whatever the decision is; malformed requests are logged too.
 
@@ -197,11 +200,12 @@ def authorise(
         sink: the audit log; without one nothing is allowed.
         now_ms: now, milliseconds since 1970.
         reveal: whether a token is to be turned back.
+        listing: whether all sessions are to be listed, with ``ALL_SESSIONS`` as scope.
 
     Returns:
         The decision. Nothing may be read unless it allows.
     """
-    reason = _first_denial(request, policy, reveal=reveal)
+    reason = _first_denial(request, policy, reveal=reveal, listing=listing)
     decision = AccessDecision(allowed=False, deny_reason=reason)
     if not reason:
         decision = AccessDecision(allowed=True, redaction_markers=_markers(request, policy))
@@ -235,10 +239,12 @@ def logged(request: AccessRequest) -> dict[str, Any]:
     return kept | {"requested_classes": [str(name)[:SHOWN] for name in request.requested_classes[:20]]}
 
 
-def _first_denial(request: AccessRequest, policy: AccessPolicy, *, reveal: bool) -> DenyReason | Literal[""]:
+def _first_denial(
+    request: AccessRequest, policy: AccessPolicy, *, reveal: bool, listing: bool
+) -> DenyReason | Literal[""]:
     classes = classes_of(request)
     known = [name for name in classes if name in PAYLOAD_CLASSES]
-    scope = scope_of(request.requested_scope)
+    named = listing if request.requested_scope == ALL_SESSIONS else bool(scope_of(request.requested_scope))
     checks: tuple[tuple[bool, DenyReason], ...] = (
         (_sound(request), "invalid_request_attributes"),
         (bool(policy.tenant_id.strip()), "policy_tenant_scope_missing"),
@@ -247,7 +253,7 @@ def _first_denial(request: AccessRequest, policy: AccessPolicy, *, reveal: bool)
         (request.purpose in policy.purposes, "purpose_not_authorized"),
         (request.requested_fidelity in policy.fidelities, "requested_fidelity_not_authorized"),
         (len(known) == len(classes), "invalid_requested_classes"),
-        (scope is not None and _permitted(request.requested_scope, policy), "requested_scope_not_authorized"),
+        (named and _permitted(request.requested_scope, policy), "requested_scope_not_authorized"),
         (all(name in policy.classes for name in known), "requested_classes_not_authorized"),
         (not reveal or _may_reveal(request, policy), "token_reveal_not_authorized"),
     )

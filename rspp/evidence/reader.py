@@ -174,6 +174,7 @@ class Recording:
         tenant: whose it is.
         stints: its stints, in order; of a timeline as JSON lines none.
         damage: everything wrong, in the order of the files.
+        wordless: whether ``records`` leaves out what was said, should a record hold it.
     """
 
     def __init__(self, path: Path, stints: list[Stint], damage: list[Damage], *, lines: bool = False) -> None:
@@ -181,6 +182,7 @@ class Recording:
         self.stints = stints
         self.damage = damage
         self.lines = lines
+        self.wordless = False
         first: dict[str, Any] = stints[0].header if stints else {}
         self.session_id = str(first.get("session_id", ""))
         self.tenant = str(first.get("tenant", ""))
@@ -202,7 +204,7 @@ class Recording:
         """
         for record in self._all():
             if turn is None or turn_of(record) == turn:
-                yield record
+                yield record | {"text": ""} if self.wordless and "text" in record else record
 
     def _all(self) -> Iterator[dict[str, Any]]:
         if self.lines:

@@ -10,18 +10,18 @@ import time
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from rspp.contracts.errors import EvidenceError
 from rspp.evidence.access import AccessPolicy, AccessRequest, authorise, load_policy
 from rspp.evidence.answers import EvidenceReader
 from rspp.evidence.audit_http import audit_sink
+from rspp.evidence.permission import POLICY_FILE
 from rspp.evidence.reader import open_recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
-
-POLICY_FILE = "access.json"
-"""A tenant's own policy, in its folder."""
 
 
 def join_words(
@@ -56,7 +56,7 @@ def join_words(
 
 
 def records_for(
-    folder: Path, *, principal: str, role: str, purpose: str, fidelity: str = "L2"
+    folder: Path, *, principal: str, role: str, purpose: str, fidelity: str = "L2", tenant: str = ""
 ) -> list[dict[str, Any]]:
     """Ask for a recording with its words and return its records; the request is logged.
 
@@ -66,6 +66,7 @@ def records_for(
         role: in which role.
         purpose: what for.
         fidelity: L0 shows no words, L1 masked ones, L2 what the tenant's policy says.
+        tenant: of which tenant who asks is; the one whose recording it is when empty.
 
     Raises:
         EvidenceError: the request is denied, or the recording cannot be read.
@@ -74,6 +75,8 @@ def records_for(
     folder = _session_folder(folder)
     root = folder.parent.parent
     request = _request(folder, principal, role, purpose, fidelity, ("metadata", "text_raw"))
+    if tenant:
+        request = msgspec.structs.replace(request, tenant_id=tenant)
     reader = EvidenceReader(
         root,
         _policy(folder),
