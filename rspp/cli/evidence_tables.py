@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
     from rspp.evidence.index import SessionRow, TurnRow
 
+NARROW = 80
+"""Narrower terminals are shown fewer columns."""
+_TURN_COLUMNS = ("session", "turn", "epoch", "ended", "why", "lasted")
+_NARROW_COLUMNS = ("session", "begun (UTC)", "lasted", "turns", "state")
+_COLUMNS = ("session", "begun (UTC)", "lasted", "pipeline", "stints", "turns", "size", "state")
+
 
 def show_sessions(found: Sequence[tuple[SessionRow, Sequence[TurnRow]]], *, with_turns: bool) -> None:
     """Print sessions, newest first, or the turns of each.
@@ -54,10 +60,3 @@ def show_sessions(found: Sequence[tuple[SessionRow, Sequence[TurnRow]]], *, with
         }
         table.add_row(*(cells[name] for name in columns))
     console.print(table)
-
-
-NARROW = 80
-"""Narrower terminals are shown fewer columns."""
-_TURN_COLUMNS = ("session", "turn", "epoch", "ended", "why", "lasted")
-_NARROW_COLUMNS = ("session", "begun (UTC)", "lasted", "turns", "state")
-_COLUMNS = ("session", "begun (UTC)", "lasted", "pipeline", "stints", "turns", "size", "state")
