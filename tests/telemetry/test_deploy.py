@@ -191,6 +191,7 @@ def test_gate_d_alerts_and_dashboard_cover_what_operators_must_see() -> None:
             "rspp_migrations_total",
             "rspp_authority_rejections_total",
             "rspp_lease_events_total",
+            "rspp_control_plane_snapshot_age_ms",
         ):
             assert metric in expressions
 
