@@ -153,6 +153,17 @@ def test_a_changed_threshold_is_told_apart_by_the_turn_it_changes() -> None:
     assert found.by_class[OUTCOME] > 0
 
 
+def test_a_kernel_from_before_a_rotation_was_told_opens_no_notice() -> None:
+    older = Fixture(replay_with=ReplayWith(behaviours=(1, 2)))
+    found = replay_fixture("f7-rotated-lease", older, ROOT)
+    assert found.status == "FAIL"
+    recorded = [json.loads(one.recorded or "{}") for one in found.divergences]
+    assert [one["event"]["signal"] for one in recorded if "event" in one][:2] == [
+        "turn_open_proposed",
+        "admit",
+    ]
+
+
 @pytest.mark.conformance("RD-005")
 def test_rd_005_a_broken_latency_threshold_fails_in_its_scope(tmp_path: Path) -> None:
     slow = copied(tmp_path, "rd-005-invocation-latency", final_attempt_latency_threshold_ms=20)

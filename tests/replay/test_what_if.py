@@ -110,6 +110,8 @@ def test_a_header_without_settings_is_an_error(call: RecordedCall) -> None:
         "f3-provider-failure",
         "cf-001-cancel-fence",
         "f6-transport-back",
+        "f1-refused-while-draining",
+        "f7-rotated-lease",
     ],
 )
 def test_unchanged_settings_change_no_turn_of_a_golden_recording(golden: str) -> None:

@@ -47,6 +47,31 @@ fn leaves(effects: &[Effect]) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::LeaveRoom { reason } if reason == "drained"))
 }
 
+/// A call whose caller waits for a place of the runtime.
+fn deferred() -> Call {
+    without_place(Outcome::Defer, Reason::AdmissionCapacityDefer)
+}
+
+/// A call whose caller asked while there was no place.
+fn without_place(outcome: Outcome, reason: Reason) -> Call {
+    let mut call = Call::leased_with(noticing());
+    let place = Place {
+        point: Point::TurnStart,
+        outcome,
+        reason,
+        snapshot: "admission/1",
+        key: "a/b",
+        in_use: 1,
+        places: 1,
+        key_in_use: 0,
+        key_share: 1,
+        claim_us: 3_000_000,
+    };
+    call.kernel.admission(call.now_us, place);
+    call.text();
+    call
+}
+
 fn rotate(call: &mut Call) -> Vec<Effect> {
     let deadline_us = call.now_us + call::LEASE_US;
     call.give(Event::Lease { epoch: 4, deadline_us })
@@ -100,9 +125,10 @@ fn a_notice_that_a_rotation_cuts_off_is_not_told_again() {
 #[test]
 fn a_caller_who_speaks_as_the_epoch_rotates_is_not_talked_over() {
     let mut call = speaking(TurnPolicy { confirm_ms: 500, ..noticing() });
-    for _ in 0..3 {
+    // A breath between two words is no silence that would let the agent go on.
+    for permille in [900, 900, 900, 0] {
         call.now_us += 31_000;
-        call.give(Event::VoiceActivity { media_sample: 0, permille: 900 });
+        call.give(Event::VoiceActivity { media_sample: 0, permille });
     }
     assert!(call.kernel.held());
     assert_eq!(opened(&rotate(&mut call)), [(2, 4, Intent::FailureNotice)]);
@@ -117,6 +143,7 @@ fn f8_a_drain_with_nothing_to_finish_leaves_at_once() {
     assert!(leaves(&effects) && call.kernel.drained(), "{effects:?}");
     assert_eq!(signals(&call.said()), ["ended:drained"]);
     assert!(call.give(Event::Drain).is_empty(), "once");
+    assert!(call.said().is_empty());
 }
 
 #[test]
@@ -136,6 +163,7 @@ fn a_drain_waits_for_the_sound_of_a_turn_that_was_over_before() {
     let mut call = speaking(Call::policy());
     call.give(Event::GenerationFinished { turn: 1 });
     assert!(!leaves(&call.give(Event::Drain)));
+    assert!(!leaves(&call.give(Event::Playback { turn: 1, event: PlaybackEvent::Started, samples: 480 })));
     assert!(leaves(&call.give(Event::Playback { turn: 1, event: PlaybackEvent::Completed, samples: 480 })));
     let mut unheard = Call::open();
     unheard.give(Event::GenerationFinished { turn: 1 });
@@ -169,21 +197,11 @@ fn what_waited_for_the_running_turn_or_for_a_place_is_refused_by_a_drain() {
     let effects = queued.give(Event::Cancel { signal: CancelSignal::Stop });
     assert_eq!(refused(&effects), [(5, "reject", "admission_capacity_reject")]);
     assert!(leaves(&effects));
-    let mut deferred = Call::leased_with(noticing());
-    let place = Place {
-        point: Point::TurnStart,
-        outcome: Outcome::Defer,
-        reason: Reason::AdmissionCapacityDefer,
-        snapshot: "admission/1",
-        key: "a/b",
-        in_use: 1,
-        places: 1,
-        key_in_use: 0,
-        key_share: 1,
-        claim_us: 3_000_000,
-    };
-    deferred.kernel.admission(deferred.now_us, place);
-    deferred.text();
+    let mut rejected = without_place(Outcome::Reject, Reason::AdmissionCapacityReject);
+    let effects = rejected.give(Event::Drain);
+    assert_eq!(refused(&effects), [], "a notice that was owed is no intent of anybody");
+    assert!(leaves(&effects));
+    let mut deferred = deferred();
     let effects = deferred.give(Event::Drain);
     assert_eq!(refused(&effects), [(2, "reject", "admission_capacity_reject")]);
     assert!(leaves(&effects));
@@ -228,10 +246,22 @@ fn a_drain_changes_nothing_about_a_call_that_is_over() {
         Event::LeaseLost { reason: "lease_deauthorized" },
         Event::Connection { state: ConnectionState::Ended, reason: "caller_left" },
     ] {
-        let mut call = speaking(noticing());
-        call.give(over);
-        call.said();
-        assert!(call.give(Event::Drain).is_empty());
-        assert!(call.said().is_empty());
+        for mut call in [speaking(noticing()), deferred()] {
+            call.give(over);
+            call.said();
+            assert!(call.give(Event::Drain).is_empty());
+            assert!(call.said().is_empty());
+        }
     }
+}
+
+#[test]
+fn nobody_is_owed_a_notice_for_what_a_drain_refused() {
+    let mut call = speaking(noticing());
+    call.give(Event::GenerationFinished { turn: 1 });
+    call.give(Event::Drain);
+    assert_eq!(refused(&call.text()), [(2, "reject", "admission_capacity_reject")]);
+    call.now_us += 500_000;
+    assert_eq!(opened(&call.give(Event::Tick)), []);
+    assert!(leaves(&call.give(Event::Playback { turn: 1, event: PlaybackEvent::Completed, samples: 480 })));
 }
