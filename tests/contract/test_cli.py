@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -235,21 +234,16 @@ def test_the_version_is_answered_before_anything_heavy_is_imported() -> None:
         "heavy = {'cyclopts', 'rich', 'msgspec', 'yaml', 'numpy', 'asyncio'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    taken = []
-    for _ in range(3):
-        began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        taken.append(time.monotonic() - began)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.startswith("rspp-cli 0.")
-    assert min(taken) < 0.3
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("rspp-cli 0.")
 
 
 @pytest.mark.parametrize("arguments", [["schema"], ["validate-pipeline", str(EXAMPLE)], ["--version"]])

@@ -19,6 +19,7 @@ from rspp.evidence import segment_file, writer
 from rspp.evidence.reader import open_recording
 from rspp.evidence.writer import EvidenceWriter
 from tests.evidence.recordings import HEADER, begin, folder_of, marks, opened, record, values
+from tests.waits import no_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,10 +95,8 @@ def test_the_header_keeps_what_the_kernel_was_made_from(tmp_path: Path) -> None:
 def test_records_reach_the_file_without_a_close(tmp_path: Path) -> None:
     with EvidenceWriter(tmp_path) as written:
         recorder = begin(written)
-        started = time.monotonic()
         recorder.write(b"", marks(0, 3))
         until(lambda: recorder.waiting == 0)
-        assert time.monotonic() - started < 5
         recording = opened(tmp_path)
         assert values(recording) == [0, 1, 2]
         assert (recording.damage, recording.complete) == ([], False)
@@ -156,10 +155,9 @@ def test_a_hung_disk_neither_delays_the_caller_nor_fills_the_memory(
         disk.go.clear()
         recorder.write(b"", marks(0, 1))
         assert disk.reached.wait(LIMIT_S)
-        started = time.monotonic()
-        for number in range(20):
-            recorder.write(b"", marks(1 + number * 10, 10))
-        assert time.monotonic() - started < 5
+        with no_wait():
+            for number in range(20):
+                recorder.write(b"", marks(1 + number * 10, 10))
         assert (recorder.waiting, recorder.dropped) == (16, 50)
         assert not recorder.close(timeout=0.01)
         disk.go.set()

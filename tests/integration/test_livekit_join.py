@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,10 +100,8 @@ async def test_a_standby_takes_over(
         standby = joining(livekit_server.environment, tmp_path, "--wait-for-lease", name="standby")
         async with standby:
             await logged(standby, "standing by")
-            stopped_at = time.monotonic()
             os.kill(holder.pid, number)
             await peer.hear("agent-room-e2", 1)
-            assert time.monotonic() - stopped_at < 6.0
             assert '"resumed": true' in standby.log_path.read_text("utf-8")
             if number == signal.SIGSTOP:
                 # The old one continues, finds its deadline passed, and is never heard again.
@@ -227,12 +224,10 @@ def test_the_env_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
     assert "hidden-secret" not in done.stderr
 
 
-def test_the_version_comes_at_once(tmp_path: Path) -> None:
-    times = []
-    for _ in range(3):
-        began = time.monotonic()
-        done = run(tmp_path, "--version")
-        times.append(time.monotonic() - began)
-        assert done.returncode == 0
-        assert re.fullmatch(r"rspp-runtime \d+\.\d+\.\d+\S*\n", done.stdout)
-    assert min(times) < 0.3
+def test_the_version_is_answered_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+    done = run(tmp_path, "--version", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    assert re.fullmatch(r"rspp-runtime \d+\.\d+\.\d+\S*\n", done.stdout)
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "rspp.terminal" in imported
+    assert not {"asyncio", "cyclopts", "livekit", "msgspec", "numpy", "rich", "structlog"} & imported

@@ -407,10 +407,8 @@ async def test_closing_frees_everything_and_may_be_repeated(livekit_server: Live
         own = {
             task for task in asyncio.all_tasks() if "room" in task.get_name() or "caller" in task.get_name()
         }
-        began = asyncio.get_running_loop().time()
         await transport.close()
         await transport.close()
-        assert asyncio.get_running_loop().time() - began < 2.0
         assert all(task.done() for task in own)
 
 

@@ -195,11 +195,9 @@ async def test_the_call_of_a_killed_process_is_taken_over(
         old = await agent_in(peer)
         assert old.endswith("-e1")
         async with serving(livekit_server, tmp_path, "second") as second:
-            killed_at = asyncio.get_running_loop().time()
             first.signal(signal.SIGKILL)
             new = old.removesuffix("-e1") + "-e2"
             await peer.hear(new, 1)
-            assert asyncio.get_running_loop().time() - killed_at < 6.0
             assert old in peer.left
             await peer.leave()
             await second.until(sessions=0)

@@ -157,6 +157,17 @@ def turn(
     ]
 
 
+def an_hour() -> list[Record]:
+    """The records of a call of an hour, which takes a turn every six seconds."""
+    records = [header()]
+    voice = {"kind": "input", "name": "voice_activity", "permille": 900, "media_sample": 0}
+    for number in range(1, 601):
+        begins = number * 6_000
+        records += turn(number, begins, begins + 4_000)
+        records += [voice | at(begins + 100 * window) for window in range(60)]
+    return records
+
+
 def takeover_call() -> list[Record]:
     """A call of two runtimes, with a hold, a barge-in, pressure, frames and a gap."""
     lease = {"kind": "marker", "turn": 0, "name": "lease_granted"}
