@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ from tests.waits import no_wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pytest
 
 MANY = 400
 
@@ -124,7 +127,16 @@ def test_a_collector_that_is_away_is_counted() -> None:
     assert sum(sink.tally.exported().values()) == 0
 
 
-def test_closing_does_not_wait_for_a_collector_beyond_its_time_limit() -> None:
+def test_closing_does_not_wait_for_a_collector_beyond_its_time_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits: list[float] = []
+    join = threading.Thread.join
+
+    def watched_join(thread: threading.Thread, timeout: float | None = None) -> None:
+        limits.append(math.inf if timeout is None else timeout)
+        join(thread, timeout)
+
     with silent_collector() as (url, listening):
         sink = TelemetrySink(
             TelemetrySettings(otlp_http_endpoint=url, queue_capacity=MANY, export_timeout_ms=60_000)
@@ -133,7 +145,11 @@ def test_closing_does_not_wait_for_a_collector_beyond_its_time_limit() -> None:
         assert all(sink.offer(context(), batch) for batch in busy(MANY))
         connection, _ = listening.accept()
         with connection:
+            monkeypatch.setattr(threading.Thread, "join", watched_join)
             sink.close(timeout=0.1)
+            monkeypatch.undo()
+            assert limits
+            assert max(limits) <= 0.1
             # Whoever waited for these would have seen them fail; the last metrics have a limit of their own.
             assert (sink.tally.failures()["spans"], sink.tally.exported()["spans"]) == (0, 0)
     await_failure(sink)
