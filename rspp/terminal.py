@@ -32,12 +32,52 @@ OUTPUT_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ESCAPES = "rspp-escapes"
 """Name of the way in which texts that a stream cannot encode are written: as JSON writes them."""
 
-_RED, _BOLD, _PLAIN = "\x1b[1;31m", "\x1b[1m", "\x1b[0m"
+
+class Style:
+    """Sets off texts for people; leaves them as they are where colours are not wanted.
+
+    Args:
+        shown: whether colours are wanted.
+    """
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+
+    def bad(self, text: object) -> str:
+        """Return ``text`` in red."""
+        return self._within("1;31", text)
+
+    def good(self, text: object) -> str:
+        """Return ``text`` in green."""
+        return self._within("32", text)
+
+    def strong(self, text: object) -> str:
+        """Return ``text`` in bold."""
+        return self._within("1", text)
+
+    def faint(self, text: object) -> str:
+        """Return ``text`` dimmed."""
+        return self._within("2", text)
+
+    def _within(self, code: str, text: object) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._shown else str(text)
 
 
 def coloured(stream: TextIO) -> bool:
     """Tell whether ``stream`` takes colours: a terminal, and the user has not set NO_COLOR."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def style_of(stream: TextIO) -> Style:
+    """Return the style of texts on ``stream``."""
+    return Style(shown=coloured(stream))
+
+
+def print_json(document: object) -> None:
+    """Print one JSON object on standard output."""
+    import json
+
+    print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def result_console() -> Console:
@@ -55,10 +95,10 @@ def result_console() -> Console:
 
 def show_error(message: str, hint: str = "") -> None:
     """Write ``error: message`` and, if there is one, ``hint: …`` to standard error."""
-    red, bold, plain = (_RED, _BOLD, _PLAIN) if coloured(sys.stderr) else ("", "", "")
-    sys.stderr.write(f"{red}error:{plain} {message.strip()}\n")
+    style = style_of(sys.stderr)
+    sys.stderr.write(f"{style.bad('error:')} {message.strip()}\n")
     if hint:
-        sys.stderr.write(f"{bold}hint:{plain} {hint.strip()}\n")
+        sys.stderr.write(f"{style.strong('hint:')} {hint.strip()}\n")
     sys.stderr.flush()
 
 

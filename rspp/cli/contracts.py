@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rspp.terminal import coloured
+from rspp.terminal import print_json, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +19,6 @@ SHOWN_FAULTS = 50
 """Most faults of a recording that people are shown; ``--json`` gives up to 1,000."""
 
 _LINE_BYTES = 2 * 1024 * 1024
-_RED, _GREEN, _BOLD, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[1m", "\x1b[0m"
 
 
 def validate_contracts(fixture_root: Path | None = None, *, json: bool = False) -> int:
@@ -36,7 +35,7 @@ def validate_contracts(fixture_root: Path | None = None, *, json: bool = False) 
 
     findings = inspect_contracts(_root(fixture_root), None if json else _progress())
     if json:
-        _print_json(findings.document())
+        print_json(findings.document())
     else:
         _show_findings(findings)
     return 0 if findings.passed else 1
@@ -60,7 +59,7 @@ def validate_contracts_report(
     findings = inspect_contracts(_root(fixture_root), None if json else _progress())
     data, page = write_report(findings, output)
     if json:
-        _print_json(findings.document())
+        print_json(findings.document())
     else:
         _show_findings(findings)
         print(f"report: {data}\npage:   {page}")
@@ -115,7 +114,7 @@ def validate_stream(
             hint="rspp-cli verify-evidence says what is damaged.",
         )
     if json:
-        _print_json(_stream_document(file, report))
+        print_json(_stream_document(file, report))
     else:
         _show_stream(file, report)
     return 1 if report.total_faults else 0
@@ -150,44 +149,44 @@ def _progress() -> Callable[[Result, int, int], None] | None:
 def _show_findings(findings: Findings) -> None:
     from rspp import _kernel
 
-    red, green, bold, plain = _colours()
-    print(f"{bold}{'kind':<20}{'valid':>7}{'invalid':>9}{'problems':>10}{plain}")
+    style = style_of(sys.stdout)
+    print(style.strong(f"{'kind':<20}{'valid':>7}{'invalid':>9}{'problems':>10}"))
     for kind, valid, invalid, problems in findings.rows():
-        colour = red if problems else ""
-        print(f"{kind:<20}{valid:>7}{invalid:>9}{colour}{problems:>10}{plain if colour else ''}")
+        told = f"{problems:>10}"
+        print(f"{kind:<20}{valid:>7}{invalid:>9}{style.bad(told) if problems else told}")
     for result in findings.results:
         if result.problem:
-            print(f"{red}{result.path}{plain}: {result.problem}")
+            print(f"{style.bad(result.path)}: {result.problem}")
     for path in findings.drifted:
-        print(f"{red}{path}{plain}: differs from what the kernel's tables say")
+        print(f"{style.bad(path)}: differs from what the kernel's tables say")
     for rule in findings.uncovered:
-        print(f"{red}{rule}{plain}: lacks a fixture that keeps it or one that breaks it")
+        print(f"{style.bad(rule)}: lacks a fixture that keeps it or one that breaks it")
     total = len(findings.results)
     if findings.passed:
         rules = len(_kernel.contract_rules())
-        print(f"{green}passed{plain}: {total} fixtures, {rules} rules, three validators, no disagreement")
+        print(f"{style.good('passed')}: {total} fixtures, {rules} rules, three validators, no disagreement")
     else:
         wrong = sum(bool(result.problem) for result in findings.results)
         bare = f", {len(findings.uncovered)} rules without fixtures" if findings.uncovered else ""
         stale = f", {len(findings.drifted)} files out of step" if findings.drifted else ""
-        print(f"{red}failed{plain}: {wrong} of {total} fixtures{bare}{stale}")
+        print(f"{style.bad('failed')}: {wrong} of {total} fixtures{bare}{stale}")
 
 
 def _show_stream(file: Path, report: StreamReport) -> None:
-    red, green, _, plain = _colours()
+    style = style_of(sys.stdout)
     for fault in report.faults[:SHOWN_FAULTS]:
         place = f"{file}:{fault.line}" if fault.line else f"{file}: at the end"
         at = f" at {fault.field}" if fault.field else ""
-        print(f"{red}{place}{plain}: {fault.rule}{at}: {fault.message}")
+        print(f"{style.bad(place)}: {fault.rule}{at}: {fault.message}")
     if report.total_faults > SHOWN_FAULTS:
         print(f"and {report.total_faults - SHOWN_FAULTS} more faults")
     records = ", ".join(f"{count} {kind}" for kind, count in report.records.items())
     if report.missing:
         print(f"incomplete: {report.missing} or more records were lost or are damaged; gaps say where")
     if report.total_faults:
-        print(f"{red}failed{plain}: {report.total_faults} faults in {report.lines} lines ({records})")
+        print(f"{style.bad('failed')}: {report.total_faults} faults in {report.lines} lines ({records})")
     else:
-        print(f"{green}passed{plain}: {report.lines} lines ({records})")
+        print(f"{style.good('passed')}: {report.lines} lines ({records})")
 
 
 def _stream_document(file: Path, report: StreamReport) -> dict[str, Any]:
@@ -200,13 +199,3 @@ def _stream_document(file: Path, report: StreamReport) -> dict[str, Any]:
         "total_faults": report.total_faults,
         "faults": [fault._asdict() for fault in report.faults],
     }
-
-
-def _colours() -> tuple[str, str, str, str]:
-    return (_RED, _GREEN, _BOLD, _PLAIN) if coloured(sys.stdout) else ("", "", "", "")
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    import json
-
-    print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -7,7 +7,6 @@ permissions. These commands add the tenant's policy and the audit log on top, fo
 from __future__ import annotations
 
 import getpass
-import json as json_module
 import sys
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter, validators
 
-from rspp.terminal import coloured, show_error
+from rspp.terminal import print_json, show_error, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +29,6 @@ REMEDIES = {
     "audit_sink_unavailable": "the audit log cannot be written, so nothing may be read; check where it goes",
 }
 """What to do about a denial that is not the tenant's policy's."""
-_RED, _GREEN, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[0m"
 
 evidence_app = App(name="evidence", help="Read, delete and audit recorded evidence.")
 audit_app = App(name="audit", help="Check the log of who asked for evidence.")
@@ -72,7 +70,7 @@ def read(
     scope = f"turn:{session}/{turn}" if turn else f"session:{session}"
     request, reader = _asked(evidence, tenant, principal, role, purpose, scope, fidelity, classes, policy)
     answer = reader.read(request)
-    _print_json(answer)
+    print_json(answer)
     return _status(answer["decision"])
 
 
@@ -133,7 +131,7 @@ def list_sessions(
         found = [(row, turns) for row, turns in found if turns]
     if json:
         document = [msgspec.to_builtins(row) | {"listed": msgspec.to_builtins(turns)} for row, turns in found]
-        _print_json({"sessions": document})
+        print_json({"sessions": document})
         return 0
     from rspp.cli.evidence_tables import show_sessions
 
@@ -224,7 +222,7 @@ def delete(
     )
     done = delete_evidence(_folder(evidence), request, audit_sink(evidence))
     if json:
-        _print_json(msgspec.to_builtins(done))
+        print_json(msgspec.to_builtins(done))
         return 0
     print(f"{done.keys} keys destroyed, {done.files} files removed ({done.bytes} bytes)")
     if done.kept:
@@ -254,7 +252,7 @@ def verify(log: Path | None = None, *, evidence: Path | None = None, json: bool 
         raise ConfigurationError(f"{evidence}: holds no audit log", hint="nobody asked for evidence yet?")
     checks = [(path, verify_audit(path)) for path in logs]
     if json:
-        _print_json(
+        print_json(
             {
                 "sound": not any(check.faults for _, check in checks),
                 "logs": [
@@ -269,11 +267,11 @@ def verify(log: Path | None = None, *, evidence: Path | None = None, json: bool 
             }
         )
     else:
-        red, green, plain = (_RED, _GREEN, _PLAIN) if coloured(sys.stdout) else ("", "", "")
+        style = style_of(sys.stdout)
         for path, check in checks:
             for fault in check.faults:
-                print(f"{red}{path}:{fault.line}{plain}: {fault.problem}")
-            word = f"{red}broken{plain}" if check.faults else f"{green}whole{plain}"
+                print(f"{style.bad(f'{path}:{fault.line}')}: {fault.problem}")
+            word = style.bad("broken") if check.faults else style.good("whole")
             print(f"{path}: {word}: {check.events} events")
     return 1 if any(check.faults for _, check in checks) else 0
 
@@ -359,7 +357,3 @@ def _status(decision: dict[str, Any]) -> int:
     )
     show_error(f"denied: {reason}", REMEDIES.get(closed, hint))
     return 2
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    print(json_module.dumps(document, indent=2, ensure_ascii=False))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rspp.terminal import coloured
+from rspp.terminal import print_json, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,8 +19,6 @@ CONTRACTS_REPORT = Path("artifacts/contracts/contracts-report.json")
 MANIFEST = Path("artifacts/release/release-manifest.json")
 EXIT_GATE = 1
 """A gate fails, or what it judges is missing."""
-
-_RED, _GREEN, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[0m"
 
 
 def generate_runtime_baseline(output: Path = BASELINE, *, json: bool = False) -> int:
@@ -45,7 +43,7 @@ def generate_runtime_baseline(output: Path = BASELINE, *, json: bool = False) ->
     write(generated, output)
     whole = generated.completeness
     if json:
-        _print_json(
+        print_json(
             {
                 "output": str(output),
                 "scenarios": list(generated.artifact.scenarios),
@@ -87,7 +85,7 @@ def slo_gates_report(output: Path = SLO_REPORT, baseline: Path = BASELINE, *, js
         show_error(error.message, error.hint)
         return EXIT_GATE
     if json:
-        _print_json(document)
+        print_json(document)
     else:
         _print_lines(slo_table(document))
         print(f"report: {output}")
@@ -173,7 +171,7 @@ def publish_release(
     inputs = ReleaseInputs(spec_ref, rollout_cfg, contracts, replay, slo)
     manifest = publish(inputs, output, datetime.now(UTC))
     if json:
-        _print_json(msgspec.to_builtins(manifest))
+        print_json(msgspec.to_builtins(manifest))
     else:
         _print_lines(release_table(manifest))
         print(f"manifest: {output}")
@@ -198,7 +196,7 @@ def _replay_report(
         show_error(error.message, error.hint)
         return EXIT_GATE
     if json:
-        _print_json(document)
+        print_json(document)
     else:
         _print_lines(replay_table(document))
         print(f"report: {output}")
@@ -221,14 +219,7 @@ def _quiet_logs() -> None:
 
 
 def _print_lines(lines: Iterable[str]) -> None:
-    red, green, plain = (_RED, _GREEN, _PLAIN) if coloured(sys.stdout) else ("", "", "")
+    style = style_of(sys.stdout)
     for line in lines:
         bad = line.startswith(("failed", "violation", "FAIL")) or line.endswith("FAIL")
-        colour = red if bad else green if line.startswith("passed") else ""
-        print(f"{colour}{line}{plain if colour else ''}")
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    import json
-
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+        print(style.bad(line) if bad else style.good(line) if line.startswith("passed") else line)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter, validators
 
 from rspp.cli.recorded import Asking, open_asked
-from rspp.terminal import coloured, result_console
+from rspp.terminal import print_json, result_console, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,6 @@ SHOWN_DIVERGENCES = 20
 """Most divergences that people are shown; ``--json`` gives all."""
 NOBODY = Asking()
 PARTS = ("policy", "plan", "providers")
-_RED, _GREEN, _DIM, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[2m", "\x1b[0m"
 
 
 def replay(
@@ -315,12 +314,9 @@ def _again(recording: Recording, mode: str, changes: dict[str, dict[str, Any]], 
 
 
 def _show_result(result: ReplayResult, recording: Recording) -> None:
-    bold = coloured(sys.stdout)
+    style = style_of(sys.stdout)
     for stint, kept in zip(result.stints, recording.stints, strict=True):
-        if stint.identical:
-            said = _paint("identical", _GREEN, shown=bold)
-        else:
-            said = _paint("not identical", _RED, shown=bold)
+        said = style.good("identical") if stint.identical else style.bad("not identical")
         print(
             f"stint {stint.stint} (epoch {stint.epoch}): {said}: {stint.compared} of {stint.records} records "
             f"compared, {stint.inputs} of them inputs; {stint.recorded_ms / 1000:.1f} s of call "
@@ -336,7 +332,7 @@ def _show_result(result: ReplayResult, recording: Recording) -> None:
         for divergence in stint.divergences[:SHOWN_DIVERGENCES]:
             print(f"  {divergence.class_} {divergence.scope}: {divergence.message}")
             for name, text in (("recorded", divergence.recorded), ("replayed", divergence.replayed)):
-                print(_paint(f"    {name}  {text or '(nothing)'}", _DIM, shown=bold))
+                print(style.faint(f"    {name}  {text or '(nothing)'}"))
         more = len(stint.divergences) + stint.unlisted - SHOWN_DIVERGENCES
         if more > 0:
             print(f"  and {more} more; --json gives all")
@@ -367,12 +363,3 @@ def _side(side: TurnSide | None) -> str:
     spoken = "silent" if side.first_output_ms is None else f"speaks after {side.first_output_ms} ms"
     heard = f"heard {side.heard_ms / 1000:.1f} s"
     return f"{side.intent} at {side.opened_ms / 1000:.2f} s, {spoken}, {heard}, {ending}"
-
-
-def _paint(text: str, colour: str, *, shown: bool) -> str:
-    return f"{colour}{text}{_PLAIN}" if shown else text
-
-
-def print_json(document: object) -> None:
-    """Print one JSON object on standard output."""
-    print(json_text.dumps(document, ensure_ascii=False, indent=2))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations when it parses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rspp.terminal import coloured, show_error
+from rspp.terminal import print_json, show_error, style_of
 
 if TYPE_CHECKING:
     from rspp.controlplane.artifact import Artifact
-
-_GREEN, _PLAIN = "\x1b[32m", "\x1b[0m"
 
 
 def sign_snapshot(file: Path, *, key: Path | None = None, key_env: str = "", out: Path | None = None) -> int:
@@ -75,7 +73,7 @@ def verify_snapshot(file: Path, *, public_key: str = "", json: bool = False) -> 
         if error.code != "artifact_invalid":
             raise SnapshotError(error.code, f"{file}: {error.message}", hint=error.hint) from error
         if json:
-            _print_json({"file": str(file), "valid": False, "code": error.code, "problem": error.message})
+            print_json({"file": str(file), "valid": False, "code": error.code, "problem": error.message})
         else:
             show_error(f"{file}: {error.message}", error.hint)
         return 1
@@ -87,10 +85,10 @@ def verify_snapshot(file: Path, *, public_key: str = "", json: bool = False) -> 
             "issued_at_utc": artifact.issued_at_utc.isoformat(),
             "expires_at_utc": artifact.expires_at_utc.isoformat(),
         }
-        _print_json(told)
+        print_json(told)
     else:
-        green, plain = (_GREEN, _PLAIN) if coloured(sys.stdout) else ("", "")
-        print(f"{green}signed by that key{plain}: {_described(artifact)}")
+        style = style_of(sys.stdout)
+        print(f"{style.good('signed by that key')}: {_described(artifact)}")
     return 0
 
 
@@ -106,7 +104,7 @@ def generate_snapshot_key(file: Path, *, json: bool = False) -> int:
 
     public = shown_key(make_key(file))
     if json:
-        _print_json({"file": str(file), "public_key": public})
+        print_json({"file": str(file), "public_key": public})
     else:
         print(f"{PUBLIC_KEY_VARIABLE}={public}")
     return 0
@@ -144,9 +142,3 @@ def _replace(path: Path, content: bytes) -> None:
             f"--out {path}: cannot be written: {getattr(error, 'strerror', None) or error}",
             hint="name a file in a folder that exists and that this user may write to",
         ) from error
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    import json
-
-    print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations when it parses
 from typing import TYPE_CHECKING, Any, Literal
 
-from rspp.terminal import coloured, show_error
+from rspp.terminal import coloured, print_json, show_error
 
 if TYPE_CHECKING:
     from rspp.contracts.errors import ConfigurationError
@@ -38,12 +38,12 @@ def validate_spec(file: Path, *, json: bool = False) -> int:
             details = _normalised(loaded) if json else {}
     except ConfigurationError as error:
         if json:
-            _print_json({"valid": False, "file": str(file), "faults": _faults(error)})
+            print_json({"valid": False, "file": str(file), "faults": _faults(error)})
         else:
             _show_faults(error)
         return 2
     if json:
-        _print_json({"valid": True, "file": str(file), **details})
+        print_json({"valid": True, "file": str(file), **details})
     else:
         print(f"{file}: valid: {said}")
     return 0
@@ -64,7 +64,7 @@ def show_plan(file: Path, *, json: bool = False) -> int:
     loaded = load_with_lines(file)
     document = _normalised(loaded)
     if json:
-        _print_json(document)
+        print_json(document)
         return 0
     print(f"# {document['pipeline_version']}, sha256 {document['digest']}")
     print(f"# {document['mode']} mode, execution profile {document['execution_profile']['name']}")
@@ -138,9 +138,3 @@ def _show_faults(error: ConfigurationError) -> None:
         return
     for fault in error.faults:
         show_error(describe(error.source, fault), fault.hint)
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    import json
-
-    print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
-from rspp.terminal import coloured
+from rspp.terminal import print_json, style_of
 
-_RED, _GREEN, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[0m"
 MAX_HOURS = 24 * 366
 
 
@@ -61,7 +60,7 @@ def resolve_turn_start(file: Path, *, control_plane: str = "", tenant: str = "",
         "bundle" if isinstance(resolved, Bundle) else "problem": msgspec.to_builtins(resolved),
     }
     if json:
-        _print_json(document)
+        print_json(document)
     else:
         _show(document)
     return 0 if answer.outcome == OPEN else 1
@@ -86,7 +85,7 @@ def snapshot_template(
     from rspp.pipeline.loader import load_pipeline
 
     now = datetime.datetime.now(datetime.UTC)
-    _print_json(
+    print_json(
         artifact_template(
             load_pipeline(file), issued=now, valid=datetime.timedelta(hours=hours), version=snapshot_version
         )
@@ -95,7 +94,7 @@ def snapshot_template(
 
 
 def _show(document: dict[str, Any]) -> None:
-    red, green, plain = (_RED, _GREEN, _PLAIN) if coloured(sys.stdout) else ("", "", "")
+    style = style_of(sys.stdout)
     for problem in document["problems"]:
         print(f"passed over: {problem}", file=sys.stderr)
     print(f"{document['pipeline_version']} from {document['source']}")
@@ -112,10 +111,10 @@ def _show(document: dict[str, Any]) -> None:
         _show_bundle(bundle)
     turn = document["turn"]
     if turn["outcome"] == "open":
-        print(f"{green}a turn would open{plain}")
+        print(style.good("a turn would open"))
     else:
         reason = f", reason {turn['reason']}" if turn["reason"] else ""
-        print(f"{red}no turn would open{plain}: {turn['outcome']} by {turn['decided_by']}{reason}")
+        print(f"{style.bad('no turn would open')}: {turn['outcome']} by {turn['decided_by']}{reason}")
 
 
 def _show_bundle(bundle: dict[str, Any]) -> None:
@@ -137,9 +136,3 @@ def _show_bundle(bundle: dict[str, Any]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     for name, value, source in rows:
         print(f"  {name:{widths[0]}}  {value:{widths[1]}}  {source}")
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    import json
-
-    print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -6,14 +6,13 @@ import sys
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations when it parses
 from typing import TYPE_CHECKING
 
-from rspp.terminal import coloured
+from rspp.terminal import style_of
 
 if TYPE_CHECKING:
     from rspp.evidence.verify import Verification
 
 SHOWN_DAMAGE = 50
 """Most places that people are shown; ``--json`` gives all."""
-_RED, _GREEN, _PLAIN = "\x1b[1;31m", "\x1b[32m", "\x1b[0m"
 
 
 def verify_evidence(path: Path, *, content: bool = False, json: bool = False) -> int:
@@ -40,10 +39,10 @@ def verify_evidence(path: Path, *, content: bool = False, json: bool = False) ->
 
 
 def _show(found: Verification) -> None:
-    red, green, plain = (_RED, _GREEN, _PLAIN) if coloured(sys.stdout) else ("", "", "")
+    style = style_of(sys.stdout)
     for place in found.damage[:SHOWN_DAMAGE]:
         at = f"{place.path}: byte {place.offset}, block {place.block}"
-        print(f"{red}{at}{plain}: {place.code}: {place.message}")
+        print(f"{style.bad(at)}: {place.code}: {place.message}")
     if len(found.damage) > SHOWN_DAMAGE:
         print(f"and {len(found.damage) - SHOWN_DAMAGE} more places")
     for session in found.sessions:
@@ -54,9 +53,9 @@ def _show(found: Verification) -> None:
     amount = f"{found.bytes / 1e6:.1f} MB" if found.bytes >= 1e6 else f"{found.bytes / 1e3:.1f} kB"
     size = f"{amount} in {_counted(len(found.sessions), 'session')}, {_counted(found.segments, 'segment')}"
     if found.damage:
-        print(f"{red}damaged{plain}: {len(found.damage)} places in {size}")
+        print(f"{style.bad('damaged')}: {len(found.damage)} places in {size}")
     else:
-        print(f"{green}whole{plain}: {size}")
+        print(f"{style.good('whole')}: {size}")
 
 
 def _counted(number: int, what: str) -> str:
