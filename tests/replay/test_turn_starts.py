@@ -68,6 +68,7 @@ def recorded(tmp_path: Path) -> Path:
 
 def test_the_whole_pipeline_hears_the_call_under_the_snapshots_of_then(recorded: Path) -> None:
     command = ["replay", str(recorded), "--mode", "re_simulate_nodes", "--json"]
+    command += ["--role", "operator", "--purpose", "eval"]
     done = subprocess.run(
         [sys.executable, "-c", "from rspp.cli.main import main; main()", *command],
         capture_output=True,
