@@ -13,6 +13,7 @@ use rspp_kernel::effect::{Effect, Intent, TurnOutcome};
 use rspp_kernel::event::{EventScope, Lane};
 use rspp_kernel::evidence::codec::{self, Entry};
 use rspp_kernel::evidence::json::Context;
+use rspp_kernel::evidence::record::{Body, Call, Record};
 use rspp_kernel::fence::Verdict;
 use rspp_kernel::input::{
     CancelSignal, ConnectionState, Event, Input, Modality, PlaybackEvent, ProviderOutcome, Transcript,
@@ -162,6 +163,7 @@ pub(crate) struct Model {
     transcript: Vec<String>,
     evidence: Vec<String>,
     needs_bundle: bool,
+    provenances: Vec<Provenance>,
 }
 
 /// A block as the JSON lines that the kernel would have given.
@@ -227,6 +229,7 @@ impl Model {
             transcript: Vec::new(),
             evidence: Vec::new(),
             needs_bundle: false,
+            provenances: Vec::new(),
         }
     }
 
@@ -238,12 +241,22 @@ impl Model {
 
     /// The provenance behind a number of the entries taken.
     pub(crate) fn provenance(&self, place: u32) -> Option<&Provenance> {
-        self.kernel.provenance(place)
+        self.provenances.get(usize::try_from(place).ok()?)
     }
 
-    /// Takes everything out of Stage A as it is, the words numbered by the kernel.
+    /// Takes everything out of Stage A as it is, the words numbered by the kernel; what the kernel only
+    /// lends is kept and numbered anew.
     pub(crate) fn take_entries(&mut self, entries: &mut Vec<Entry>) {
-        entries.extend(std::iter::from_fn(|| self.kernel.take_entry()));
+        while let Some(mut entry) = self.kernel.take_entry() {
+            if let Entry::Record(Record { body: Body::Call(Call::TurnStart(said)), .. }) = &mut entry {
+                if let Some(place) = &mut said.provenance {
+                    let lent = self.kernel.provenance(*place).expect("lent until it is taken");
+                    *place = u32::try_from(self.provenances.len()).expect("few");
+                    self.provenances.push(lent.clone());
+                }
+            }
+            entries.push(entry);
+        }
     }
 
     /// The words of the entries taken.
