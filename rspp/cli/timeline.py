@@ -11,7 +11,7 @@ from cyclopts import App
 
 from rspp.cli.recorded import Asking, asker_of, open_asked, place_of
 from rspp.contracts.errors import ConfigurationError
-from rspp.terminal import result_console
+from rspp.terminal import print_json, result_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +58,7 @@ def show(
     end_us = None if to is None else to * 1000
     if json:
         chosen = list(records_between(model, turn=turn, begin_us=from_ * 1000, end_us=end_us))
-        _print_json(shown_document(model, chosen))
+        print_json(shown_document(model, chosen))
         return 0
     show_call(result_console(), model, turn=turn, begin_us=from_ * 1000, end_us=end_us)
     return 0
@@ -125,6 +125,7 @@ def report(
     from rspp.tooling.call_page.document import call_document
     from rspp.tooling.call_page.page import call_page, write_whole
     from rspp.tooling.call_page.replayed import replay_words
+    from rspp.tooling.call_page.room import MAX_RECORDS
     from rspp.tooling.call_page.source import model_of
 
     asking = Asking(evidence=evidence, tenant=tenant, role=role, purpose=purpose, principal=principal)
@@ -158,10 +159,10 @@ def report(
         )
     else:
         found = open_asked(recording, asking)
-    model = model_of(found, records)
+    model = model_of(found, records, most=MAX_RECORDS)
     said = replay_words(found) if check_replay else ""
     if json:
-        _print_json(call_document(model, replay=said))
+        print_json(call_document(model, replay=said))
         return 0
     try:
         write_whole(out, call_page(model, replay=said))
@@ -173,10 +174,6 @@ def report(
 
 def _dumped(value: dict[str, Any]) -> str:
     return json_text.dumps(value, separators=(",", ":"))
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json_text.dumps(value, indent=2))
 
 
 def _lines_out(lines: Iterable[str], out: Path | None) -> None:

@@ -228,7 +228,7 @@ def shown_document(model: CallModel, records: list[Kept]) -> dict[str, Any]:
     """Return what ``timeline show --json`` prints: the call and the chosen records."""
     from rspp.tooling.call_page.document import call_document
 
-    document = call_document(model)
+    document = call_document(model, most_turns=None)
     document["records"] = [
         {"index": kept.index, "at_us": kept.at_us, "turn": kept.turn, "record": kept.record}
         for kept in records

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rspp.evidence.reader import open_recording
+from rspp.tooling.call_page import builder as builder_module
 from rspp.tooling.call_page import document as document_module
+from rspp.tooling.call_page import turns as turns_module
 from rspp.tooling.call_page.builder import build_call
 from rspp.tooling.call_page.document import call_document, embedded
-from rspp.tooling.call_page.model import Damage
+from rspp.tooling.call_page.model import SHED, Damage
 from rspp.tooling.call_page.page import call_page, write_whole
+from rspp.tooling.call_page.room import SHED_FIRST
 from rspp.tooling.call_page.source import load_call, model_of
 from rspp.tooling.call_page.turns import stages
 from tests.e2e.fake_call import HOSTILE, timeline
@@ -200,6 +203,59 @@ def test_what_a_page_leaves_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     assert 0 < len([span for span in data["spans"] if span["records"]]) < len(spans)
     assert len(data["spans"]) < len(spans)
     assert "leaves out records" in Page(call_page(build_call(takeover_call()))).shown
+
+
+@pytest.mark.parametrize("most", [0, 1, 12, 30, 45, 1_000])
+def test_a_model_made_for_a_page_keeps_what_the_page_would_choose(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounded = build_call(takeover_call(), most=most)
+    assert sum(kept is not SHED for kept in bounded.records) <= most
+    monkeypatch.setattr(document_module, "MAX_RECORDS", most)
+    whole, data = call_document(build_call(takeover_call())), call_document(bounded)
+    assert {name: whole[name] for name in whole if name != "spans"} == {
+        name: data[name] for name in data if name != "spans"
+    }
+    # What lasted is still drawn where the record that it began with had to go.
+    assert all(span in data["spans"] for span in whole["spans"])
+
+
+def test_a_model_made_for_a_page_does_not_grow_with_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder_module, "MAX_RUNS", 5)
+    sizes = []
+    for turns in (20, 40):
+        pressure = {"kind": "pressure", "edge": "playout", "queued_ms": 7}
+        frame = {"kind": "input", "name": "frame", "verdict": "pass", "samples": 480}
+        call = {"kind": "provider", "modality": "llm", "outcome": "success", "latency_us": 9}
+        records = [header()]
+        for number in range(1, turns + 1):
+            records += turn(number, number * 6_000, number * 6_000 + 4_000)
+            records += [pressure | at(number * 6_000), frame | {"turn": number} | at(number * 6_000)]
+            records += [call | {"turn": number} | at(number * 6_000)]
+        model = build_call(records, most=50)
+        data = call_document(model, most_turns=10)
+        parts = [len(data[part]) for part in ("records", "turns", "spans", "marks", "frames")]
+        drawn = [span for span in model.spans if span.row != "agent"]
+        sizes.append([*parts, len(model.marks), len(drawn), sum(len(view.records) for view in model.ordered)])
+        assert all(model.records[mark.records[0]] is not SHED for mark in model.marks)
+        assert (len(model.frames), len(model.edges["playout"].depth)) == (5, 5)
+        assert sum(kept is not SHED for kept in model.records) == 50
+        assert len(model.records) <= 50 * (1 + len(SHED_FIRST))
+        assert data["left_out"]["turns"] == turns - 10
+        assert data["left_out"]["runs of frames"] == data["left_out"]["depths of edges"] == turns - 5
+        assert all(one["turn"] in {view["key"] for view in data["turns"]} for one in data["spans"])
+    assert sizes[0] == sizes[1]
+
+
+def test_the_first_turns_are_shown_and_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns_module, "MAX_TURNS", 3)
+    records = [header(), *(record for number in range(1, 6) for record in turn(number, number * 1_000, 0))]
+    text = call_page(build_call(records))
+    assert text.count('<article class="card turn"') == 3
+    assert "The first 3 of 5 turns" in Page(text).shown
+    assert "all 3 turns" in text
+    monkeypatch.setattr(turns_module, "MAX_TURNS", 5)
+    assert "The first" not in Page(call_page(build_call(records))).shown
 
 
 def test_an_hour_of_a_call_is_a_page_that_a_browser_can_hold() -> None:

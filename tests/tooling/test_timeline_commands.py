@@ -10,8 +10,10 @@ import pytest
 from rich.console import Console
 
 from rspp.cli.main import run
+from rspp.tooling.call_page import room
 from rspp.tooling.call_page.builder import build_call
-from rspp.tooling.timeline_view import NARROW, show_call
+from rspp.tooling.call_page.document import call_document
+from rspp.tooling.timeline_view import NARROW, show_call, shown_document
 from tests.tooling.pages import Page, at, check_alone, header, takeover_call, turn
 
 if TYPE_CHECKING:
@@ -69,6 +71,19 @@ def test_show_narrows_down_to_a_turn_and_a_stretch_of_time(
     document = json.loads(capsys.readouterr().out)
     assert document["records"]
     assert all(900_000 <= entry["at_us"] <= 1_100_000 for entry in document["records"])
+
+
+def test_the_commands_data_has_every_turn_and_the_pages_no_more_records_than_it_has_room_for(
+    recording: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = room.MAX_TURNS + 1
+    lines = [header(), *(record for number in range(1, count + 1) for record in turn(number, number, 0))]
+    model = build_call(lines)
+    assert len(shown_document(model, [])["turns"]) == count
+    assert len(call_document(model)["turns"]) == count - 1
+    monkeypatch.setattr(room, "MAX_RECORDS", 10)
+    assert run(["report", str(recording), "--json", "--no-check-replay"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["records"]) == 10
 
 
 @pytest.mark.parametrize(

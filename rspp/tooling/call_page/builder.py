@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rspp.evidence.records import MAX_DIGITS
 from rspp.tooling.call_page.clock import CallClock, whole
 from rspp.tooling.call_page.model import (
+    SHED,
     VOICE_STEP_US,
     Attempt,
     CallModel,
@@ -21,6 +22,7 @@ from rspp.tooling.call_page.model import (
     TurnView,
     Words,
 )
+from rspp.tooling.call_page.room import MAX_RUNS, Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,10 +51,14 @@ class CallBuilder:
 
     ``feed`` never fails: a record of another version, or one that was damaged, is kept and shown, and is
     otherwise passed over.
+
+    Args:
+        most: evidence records that the model keeps at most, with what is drawn of them; none keeps all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
         self.model = CallModel()
+        self._room = None if most is None else Room(most)
         self._clock = CallClock()
         self._index = -1
         self._epoch = 0
@@ -90,17 +96,34 @@ class CallBuilder:
             self._summed(name, record, at)
             return
         turn = self._turn_of(record)
-        place = len(model.records)
-        model.records.append(Kept(self._index, at, turn, record))
-        if turn:
+        place = self._keep(Kept(self._index, at, turn, record))
+        if turn and place >= 0:
             self._turn(turn).records.append(place)
         hand = self._hands.get(kind)
         if hand is not None:
             hand(record, at, turn, place)
 
+    def _keep(self, kept: Kept) -> int:
+        """Keep a record if there is room; returns its place, or -1."""
+        model = self.model
+        place = len(model.records)
+        if self._room is not None:
+            taken, given_up = self._room.take(place, kept.record)
+            for old in given_up:
+                model.records[old] = SHED
+            if given_up:
+                gone = frozenset(given_up)
+                model.marks = [mark for mark in model.marks if not gone.issuperset(mark.records)]
+            if not taken:
+                return -1
+        model.records.append(kept)
+        return place
+
     def finish(self) -> CallModel:
         """Close what is still open and return the model."""
         model = self.model
+        if self._room is not None:
+            model.left_out |= self._room.left_out
         model.started_wall_ms = self._clock.started_wall_ms
         if model.stints:
             model.stints[-1].end_us = model.duration_us
@@ -181,7 +204,7 @@ class CallBuilder:
         name = str(record.get("name", ""))
         if name == "utterance_started":
             self._utterance = Span("caller", at, None, "the caller speaks", "caller", "", [place])
-            self.model.spans.append(self._utterance)
+            self._span(self._utterance)
         elif name.startswith("utterance_") and self._utterance is not None:
             self._utterance.records.append(place)
             if name in {"utterance_ended", "utterance_discarded"}:
@@ -191,7 +214,7 @@ class CallBuilder:
                 self._utterance = None
         elif name == "output_held":
             hold = Span("holds", at, None, "voice held", "hold", turn, [place])
-            self.model.spans.append(hold)
+            self._span(hold)
             if turn:
                 self._turn(turn).holds.append(hold)
         elif name == "output_released":
@@ -227,7 +250,7 @@ class CallBuilder:
             if self.model.stints and not self.model.stints[-1].epoch:
                 self.model.stints[-1].epoch = epoch
             self._lease = Span("authority", at, None, f"epoch {epoch}", "good", "", [])
-            self.model.spans.append(self._lease)
+            self._span(self._lease)
         self._lease.records.append(place)
 
     def _signal(self, record: Record, at: int, turn: str, place: int) -> None:
@@ -284,6 +307,8 @@ class CallBuilder:
             self._mark("control", at, name.replace("_", " "), _style(name), turn, place)
 
     def _provider(self, record: Record, at: int, turn: str, place: int) -> None:
+        if place < 0:
+            return
         self._plain_providers.append((place, record, turn, at))
 
     def _provider_span(self, record: Record, at: int, turn: str, place: int) -> None:
@@ -291,7 +316,7 @@ class CallBuilder:
         outcome = str(record.get("outcome", ""))
         style: Style = "think" if outcome == "success" else "bad"
         name = f"{record.get('modality', '')}: {outcome}"
-        self.model.spans.append(Span("data", max(0, at - took), at, name, style, turn, [place]))
+        self._span(Span("data", max(0, at - took), at, name, style, turn, [place]))
 
     def _attempt(self, record: Record, at: int, turn: str, place: int) -> None:
         took = whole(record.get("attempt_latency_us")) or 0
@@ -314,7 +339,7 @@ class CallBuilder:
             self._turn(turn).attempts.append(attempt)
         style: Style = "think" if attempt.outcome in {"success", "cancelled"} else "bad"
         name = f"{modality} {attempt.provider}: {attempt.outcome}"
-        self.model.spans.append(Span("data", attempt.begin_us, at, name, style, turn, [place]))
+        self._span(Span("data", attempt.begin_us, at, name, style, turn, [place]))
 
     def _latency(self, record: Record, at: int, turn: str, place: int) -> None:
         name, value = str(record.get("name", "")), whole(record.get("value_us")) or 0
@@ -346,7 +371,10 @@ class CallBuilder:
 
     def _pressure(self, record: Record, at: int, _turn: str, place: int) -> None:
         edge = self._edge(str(record.get("edge", "")))
-        edge.depth.append((at, whole(record.get("queued_ms")) or 0, place))
+        if self._room is None or len(edge.depth) < MAX_RUNS:
+            edge.depth.append((at, whole(record.get("queued_ms")) or 0, place))
+        else:
+            self._left_out("depths of edges")
         edge.shed = max(edge.shed, whole(record.get("shed")) or 0)
 
     def _gap(self, record: Record, at: int, _turn: str, place: int) -> None:
@@ -373,6 +401,8 @@ class CallBuilder:
                 and at - last.end_us <= FRAME_GAP_US
             ):
                 last.end_us, last.frames, last.samples = at, last.frames + 1, last.samples + samples
+            elif self._room is not None and len(model.frames) >= MAX_RUNS:
+                self._left_out("runs of frames")
             else:
                 model.frames.append(Frames(at, at, turn, verdict, 1, samples))
 
@@ -396,7 +426,19 @@ class CallBuilder:
     def _edge(self, name: str) -> EdgeView:
         return self.model.edges.setdefault(name, EdgeView(name))
 
+    def _left_out(self, what: str) -> None:
+        left_out = self.model.left_out
+        left_out[what] = left_out.get(what, 0) + 1
+
+    def _span(self, span: Span) -> None:
+        """Draw a span, unless the record that it begins with is not kept."""
+        span.records = [place for place in span.records if place >= 0]
+        if span.records or span is self._lease or self._room is None:
+            self.model.spans.append(span)
+
     def _mark(self, row: str, at: int, name: str, style: Style, turn: str, place: int) -> None:
+        if place < 0:
+            return
         self.model.marks.append(Mark(row, at, name, style, turn, [place]))
 
 
@@ -412,7 +454,11 @@ def _style(name: str) -> Style:
 
 
 def build_call(
-    records: Iterable[Record], *, damage: Iterable[Damage] = (), sealed: bool | None = None
+    records: Iterable[Record],
+    *,
+    damage: Iterable[Damage] = (),
+    sealed: bool | None = None,
+    most: int | None = None,
 ) -> CallModel:
     """Return the model of a call.
 
@@ -420,8 +466,9 @@ def build_call(
         records: its evidence records in the order of the recording.
         damage: what is wrong with the recording itself.
         sealed: whether it was closed in order; none when its format does not say.
+        most: evidence records that the model keeps at most, as a page does; none keeps all.
     """
-    builder = CallBuilder()
+    builder = CallBuilder(most)
     for record in records:
         builder.feed(record)
     model = builder.finish()

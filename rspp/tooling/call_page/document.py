@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from rspp.tooling.call_page.model import ROW_TITLES, ROWS, VOICE_STEP_US
+from rspp.tooling.call_page.model import ROW_TITLES, ROWS, SHED, VOICE_STEP_US
+from rspp.tooling.call_page.room import MAX_RECORDS, MAX_TURNS, Room
 
 if TYPE_CHECKING:
     from rspp.tooling.call_page.model import Attempt, CallModel, Kept, TurnView, Words
 
 FORMAT = 1
-MAX_RECORDS = 60_000
-"""Most evidence records that a page carries: an hour of a lively call has about 40,000."""
-SHED_FIRST = ("lease", "pressure", "latency")
-"""What a page that would carry more leaves out first; the recording still has it."""
 
 
-def call_document(model: CallModel, *, replay: str = "") -> dict[str, Any]:
+def call_document(
+    model: CallModel, *, replay: str = "", most_turns: int | None = MAX_TURNS
+) -> dict[str, Any]:
     """Return everything that the page shows, as plain JSON values.
 
     Args:
         model: the call.
         replay: what replaying the recording gave, for people; empty when it was not replayed.
+        most_turns: turns that the document has at most; none for all.
 
     Returns:
         Times are microseconds from the first record; ``records`` entries name their place in the
@@ -30,6 +31,11 @@ def call_document(model: CallModel, *, replay: str = "") -> dict[str, Any]:
     """
     kept, left_out = _chosen(model)
     places = {place: number for number, place in enumerate(kept)}
+    ordered = model.ordered
+    turns = ordered if most_turns is None else ordered[:most_turns]
+    if len(ordered) > len(turns):
+        left_out["turns"] = len(ordered) - len(turns)
+    absent = {turn.key for turn in ordered[len(turns) :]}
     spans = [span for span in model.spans if not span.records or any(one in places for one in span.records)]
 
     def known(records: list[int]) -> list[int]:
@@ -58,7 +64,7 @@ def call_document(model: CallModel, *, replay: str = "") -> dict[str, Any]:
             }
             for stint in model.stints
         ],
-        "turns": [_turn(turn) | {"records": known(turn.records)} for turn in model.ordered],
+        "turns": [_turn(turn) | {"records": known(turn.records)} for turn in turns],
         "spans": [
             {
                 "row": span.row,
@@ -70,6 +76,7 @@ def call_document(model: CallModel, *, replay: str = "") -> dict[str, Any]:
                 "records": known(span.records),
             }
             for span in spans
+            if span.turn not in absent
         ],
         "marks": [
             {
@@ -126,7 +133,7 @@ def embedded(document: dict[str, Any]) -> str:
 def _rows(model: CallModel) -> list[dict[str, str]]:
     rows = [{"id": row, "title": ROW_TITLES[row]} for row in ROWS if row != "missing"]
     rows += [{"id": f"edge:{name}", "title": name} for name in model.edges]
-    if any(mark.row == "missing" for mark in model.marks):
+    if model.incomplete:
         rows.append({"id": "missing", "title": ROW_TITLES["missing"]})
     return rows
 
@@ -181,19 +188,16 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 def _chosen(model: CallModel) -> tuple[list[int], dict[str, int]]:
     """Choose the records that the page carries, and count what it leaves out."""
-    chosen = list(range(len(model.records)))
-    left_out: dict[str, int] = {}
-    for sort in SHED_FIRST:
-        if len(chosen) <= MAX_RECORDS:
-            break
-        rest = [place for place in chosen if _sort(model.records[place].record) != sort]
-        left_out[sort] = len(chosen) - len(rest)
-        chosen = rest
-    if len(chosen) > MAX_RECORDS:
-        left_out["records at the end"] = len(chosen) - MAX_RECORDS
-        chosen = chosen[:MAX_RECORDS]
-    return chosen, left_out
-
-
-def _sort(record: dict[str, Any]) -> str:
-    return "lease" if str(record.get("name", "")).startswith("lease") else str(record.get("kind", ""))
+    room = Room(MAX_RECORDS)
+    chosen: dict[int, None] = {}
+    for place, kept in enumerate(model.records):
+        if kept is SHED:
+            continue
+        taken, given_up = room.take(place, kept.record)
+        for old in given_up:
+            del chosen[old]
+        if taken:
+            chosen[place] = None
+    counted = Counter(model.left_out)
+    counted.update(room.left_out)
+    return list(chosen), {sort: count for sort, count in counted.items() if count}

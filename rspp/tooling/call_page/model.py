@@ -44,6 +44,10 @@ class Kept:
     record: dict[str, Any]
 
 
+SHED = Kept(-1, 0, "", {})
+"""Stands where a record was that a page gave up for others."""
+
+
 @dataclass(slots=True)
 class Span:
     """Something that lasted; ``end_us`` is none while it did so to the end of the recording."""
@@ -198,6 +202,7 @@ class CallModel:
         counts: how many records of each kind the recording holds.
         voice: the loudest probability of voice in each ``VOICE_STEP_US``, per mille.
         incomplete: records that were lost before they reached the disk, as the recording says.
+        left_out: what a model made for a page left out, by sort; see ``room``.
         words_kept: whether texts lie beside the records, for those who may ask for them.
     """
 
@@ -221,6 +226,7 @@ class CallModel:
     damage: list[Damage] = field(default_factory=list)
     incomplete: int = 0
     sealed: bool | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
     words_kept: bool = False
 
     @property

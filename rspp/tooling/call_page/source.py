@@ -26,12 +26,15 @@ def load_call(path: Path) -> CallModel:
     return model_of(open_recording(path))
 
 
-def model_of(recording: Recording, records: Iterable[dict[str, Any]] | None = None) -> CallModel:
+def model_of(
+    recording: Recording, records: Iterable[dict[str, Any]] | None = None, *, most: int | None = None
+) -> CallModel:
     """Return the model of an open recording.
 
     Args:
         recording: the recording.
         records: its records with the words that the reader may see; none takes them without words.
+        most: evidence records that the model keeps at most; none keeps all.
     """
     model = build_call(
         recording.records() if records is None else records,
@@ -40,6 +43,7 @@ def model_of(recording: Recording, records: Iterable[dict[str, Any]] | None = No
             for found in recording.damage
         ],
         sealed=all(stint.ended for stint in recording.stints) if recording.stints else None,
+        most=most,
     )
     model.words_kept = records is None and bool(recording.stints) and _has_texts(recording.path)
     model.tenant = model.tenant or recording.tenant

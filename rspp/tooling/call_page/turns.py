@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from rspp.tooling.call_page.room import MAX_TURNS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -52,7 +54,8 @@ def turns_section(model: CallModel, heard_ms: Mapping[str, float | None] | None 
         model: the call.
         heard_ms: for turn ids, the wait that the caller measured, where it was measured.
     """
-    turns = model.ordered
+    ordered = model.ordered
+    turns = ordered[:MAX_TURNS]
     if not turns:
         return "<h2>Turn by turn</h2>\n<p>No turn was proposed.</p>"
     heard = heard_ms or {}
@@ -65,10 +68,16 @@ def turns_section(model: CallModel, heard_ms: Mapping[str, float | None] | None 
     cards = "\n".join(
         _card(turn, model.unsaid, heard.get(turn.key), scale, several=several, room=room) for turn in turns
     )
+    more = ""
+    if len(ordered) > len(turns):
+        more = (
+            f'<p class="soft">The first {len(turns)} of {len(ordered)} turns; rspp-cli timeline show --turn '
+            "NUMBER shows any.</p>\n"
+        )
     return (
         '<h2 id="turns">Turn by turn <small>words as heard; the wait from the caller\'s last sound to the '
         'answer</small></h2>\n<p class="tools"><label>show <select id="filter"><option value="">all '
-        f'{len(turns)} turns</option></select></label></p>\n<ul class="legend">{keys}</ul>\n{cards}'
+        f'{len(turns)} turns</option></select></label></p>\n<ul class="legend">{keys}</ul>\n{more}{cards}'
     )
 
 
