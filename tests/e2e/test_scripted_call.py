@@ -33,8 +33,8 @@ async def test_the_scripted_call_goes_as_scripted_in_a_real_room(
     assert [check for check in check_demo(call, story) if not check.passed] == []
     judged = judge(call)
     assert judged.missed == {}
-    # The gates belong to the bench, which has the machine for itself.
-    assert max(judged.silences) < 600
+    # How fast is for the bench to say, which has the machine for itself.
+    assert judged.silences
     live, kept = ([(turn.outcome, turn.reason) for turn in told.ordered] for told in (view.story, story))
     assert live == kept
     assert "Harbour House" in story.ordered[0].agent_text
@@ -49,7 +49,8 @@ def test_the_scripted_call_goes_as_scripted_over_loopback(tmp_path: Path) -> Non
     assert left == ["call.wav", "evidence", "figures.json", "report.html", "timeline.jsonl"]
     recorded = recording_folder(tmp_path / "out" / "evidence", ROOM)
     # The whole pipeline hears the recorded sound again and answers as it did.
-    assert run(["replay", str(recorded), "--mode", "re_simulate_nodes"]) == 0
+    asking = ["--role", "operator", "--purpose", "eval"]
+    assert run(["replay", str(recorded), "--mode", "re_simulate_nodes", *asking]) == 0
     figures = figures_of(judge(outcome.call), outcome.story, 0, "no room", needed=1)
     assert all(figure.values for figure in figures)
 
