@@ -274,7 +274,10 @@ async def _demo(target: Path, console: Console) -> int:
     print_figures(console, outcome.figures, rivals=False)
     print_checks(console, outcome.checks)
     console.print(f"\nlisten: {target / 'call.wav'}   read: {target / 'report.html'}", highlight=False)
-    console.print(f"again:  rspp-cli replay {ROOM} --evidence {target / 'evidence'}", highlight=False)
+    asking = "--role operator --purpose eval"
+    again = f"rspp-cli replay {ROOM} --evidence {target / 'evidence'} {asking}"
+    # Whole on one line, however narrow the terminal, so that it can be copied.
+    console.print(f"again:  {again}", highlight=False, soft_wrap=True)
     for failure in outcome.failures:
         console.print(f"[red]failed[/]: {failure}", soft_wrap=True)
     return 1 if outcome.failures else 0

@@ -66,3 +66,7 @@ def test_without_a_server_the_demo_says_what_to_install_and_holds_the_call_anywa
     assert "install livekit-server" in said
     assert "loopback" in said
     assert (tmp_path / "out" / "report.html").is_file()
+    # What it tells people to type is taken.
+    (again,) = [line for line in said.splitlines() if line.startswith("again:")]
+    assert run(again.split()[2:]) == 0
+    assert "identical" in capsys.readouterr().out
