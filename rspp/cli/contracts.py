@@ -101,17 +101,17 @@ def validate_stream(
     except OSError as error:
         raise ConfigurationError(
             f"recording {str(file)!r} cannot be read: {error.strerror}",
-            hint="Name the folder of a session, EVIDENCE/TENANT/SESSION, or a timeline.",
+            hint="name the folder of a session, EVIDENCE/TENANT/SESSION, or a timeline",
         ) from error
     if not report.records:
         raise ConfigurationError(
             f"recording {str(file)!r} is empty",
-            hint="Name the folder of a session, EVIDENCE/TENANT/SESSION, or a timeline.",
+            hint="name the folder of a session, EVIDENCE/TENANT/SESSION, or a timeline",
         )
     if set(report.records) <= {"header", "gap"} and report.missing:
         raise ConfigurationError(
             f"recording {str(file)!r}: nothing of it can be read",
-            hint="rspp-cli verify-evidence says what is damaged.",
+            hint="rspp-cli verify-evidence says what is damaged",
         )
     if json:
         print_json(_stream_document(file, report))

@@ -72,7 +72,7 @@ def place_of(recording: str, asking: Asking) -> Path:
             return named
     raise EvidenceError(
         f"recording {recording!r}: neither a path nor the id of a session in {asking.evidence}",
-        hint="Name a session's folder, or its id with --evidence FOLDER and --tenant NAME.",
+        hint="name a session's folder, or its id with --evidence FOLDER and --tenant NAME",
     )
 
 

@@ -107,7 +107,7 @@ def what_if(
 
     if pipeline is None and not set_:
         raise ConfigurationError(
-            "what-if: nothing is changed", hint="Name another --pipeline, or --set policy.confirm_ms=500."
+            "what-if: nothing is changed", hint="name another --pipeline, or --set policy.confirm_ms=500"
         )
     changes = pipeline_changes(pipeline) if pipeline is not None else {}
     for part, values in parse_changes(set_).items():
@@ -169,7 +169,7 @@ def parse_changes(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
         if not equals or part not in PARTS or not key:
             raise ConfigurationError(
                 f"--set {pair!r} is not a setting",
-                hint=f"Write PART.KEY=VALUE with a part of {', '.join(PARTS)}, as policy.confirm_ms=500.",
+                hint=f"write PART.KEY=VALUE with a part of {', '.join(PARTS)}, as policy.confirm_ms=500",
             )
         try:
             value = json_text.loads(text)
@@ -208,7 +208,7 @@ def _refuse_changes(pairs: Sequence[str], mode: str) -> None:
 
     if pairs:
         raise ConfigurationError(
-            f"--set has no effect with --mode {mode}", hint="Leave it out, or use recompute_decisions."
+            f"--set has no effect with --mode {mode}", hint="leave it out, or use recompute_decisions"
         )
 
 
@@ -218,11 +218,11 @@ def _check_place(mode: str, *, standing: bool, stint: int | None) -> None:
     if standing and mode in ("playback_recorded_provider_outputs", "re_simulate_nodes"):
         raise ConfigurationError(
             f"--steps, --to-turn and --to-ms have no effect with --mode {mode}",
-            hint="Leave them out, or use recompute_decisions.",
+            hint="leave them out, or use recompute_decisions",
         )
     if stint is not None and not standing:
         raise ConfigurationError(
-            f"--stint {stint} has no effect alone", hint="Say where in it: --steps, --to-turn or --to-ms."
+            f"--stint {stint} has no effect alone", hint="say where in it: --steps, --to-turn or --to-ms"
         )
 
 
@@ -241,19 +241,19 @@ def _stand_at(
 
     if not recording.stints:
         raise ConfigurationError(
-            "the recording has no stint to stand in", hint="Name a session's folder with segments."
+            "the recording has no stint to stand in", hint="name a session's folder with segments"
         )
     number = len(recording.stints) if stint is None else stint
     if not 1 <= number <= len(recording.stints):
         raise ConfigurationError(
             f"--stint {number}: the recording has {len(recording.stints)} of them",
-            hint="Runtimes that held the call count from 1.",
+            hint="runtimes that held the call count from 1",
         )
     cursor = ReplayCursor(recording.stints[number - 1], changes)
     if to_turn is not None and not cursor.to_turn(to_turn):
         raise ConfigurationError(
             f"--to-turn {to_turn}: no such turn opens in stint {number} of {len(recording.stints)}",
-            hint="rspp-cli timeline show lists the turns; --stint chooses the runtime that held the call.",
+            hint="rspp-cli timeline show lists the turns; --stint chooses the runtime that held the call",
         )
     if to_ms is not None:
         cursor.to_ms(to_ms)

@@ -99,13 +99,13 @@ def read_index(root: Path) -> dict[str, Expectation]:
     except NotADirectoryError as error:
         raise ConfigurationError(
             f"fixture root {str(root)!r} is no folder",
-            hint="Name a folder with <kind>/valid and <kind>/invalid below it.",
+            hint="name a folder with <kind>/valid and <kind>/invalid below it",
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = error.strerror if isinstance(error, OSError) else f"it is no index ({error})"
         raise ConfigurationError(
             f"the index {root / INDEX} cannot be read: {what}",
-            hint="Make it again with `python -m rspp.contracts.fixtures --write`.",
+            hint="make it again with `python -m rspp.contracts.fixtures --write`",
         ) from error
 
 
@@ -118,7 +118,7 @@ def fixture_paths(root: Path) -> list[str]:
     if not root.is_dir():
         raise ConfigurationError(
             f"fixture root {str(root)!r} is no folder",
-            hint="Name a folder with <kind>/valid and <kind>/invalid below it.",
+            hint="name a folder with <kind>/valid and <kind>/invalid below it",
         )
     paths = [
         path.relative_to(root).as_posix()
@@ -244,7 +244,7 @@ def _check_fixture(root: Path, path: str, index: dict[str, Expectation]) -> Resu
     except OSError as error:
         raise ConfigurationError(
             f"fixture {str(root / path)!r} cannot be read: {error.strerror}",
-            hint="Look at the file's permissions.",
+            hint="look at the file's permissions",
         ) from error
     if kind == STREAM:
         problem = _stream_problem(content, expected, valid=valid)

@@ -28,6 +28,6 @@ def write_lines(records: Iterable[dict[str, Any]], path: Path) -> int:
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"timeline {str(path)!r} cannot be written: {getattr(error, 'strerror', None) or error}",
-            hint="Name a file in a folder that exists and that this user may write to.",
+            hint="name a file in a folder that exists and that this user may write to",
         ) from error
     return count

@@ -125,7 +125,7 @@ class EvidenceIndex:
             self._store.execute("PRAGMA synchronous=NORMAL")
             (version,) = self._store.execute("PRAGMA user_version").fetchone()
             if version not in (0, FORMAT):
-                raise EvidenceError(f"{path}: made by another version", hint="Delete it; it is made again.")
+                raise EvidenceError(f"{path}: made by another version", hint="delete it; it is made again")
             self._store.executescript(f"{_TABLES} PRAGMA user_version={FORMAT};")
         except (sqlite3.Error, OSError) as error:
             raise _unusable(path, error) from error
@@ -315,7 +315,7 @@ def _unusable(path: Path, error: sqlite3.Error | OSError) -> EvidenceError:
     broken = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
     return EvidenceError(
         f"{path}: cannot be used: {error}",
-        hint="Delete it; it is made again." if broken else "Try again; delete it if that does not help.",
+        hint="delete it; it is made again" if broken else "try again; delete it if that does not help",
         reason=BROKEN if broken else None,
     )
 

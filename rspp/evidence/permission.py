@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 POLICY_FILE = "access.json"
 """A tenant's access rules, in its folder."""
 SOUND = "audio_raw"
-_CLOSED = "The audit log cannot be written, so nothing may be read; check where it goes."
-_INCOMPLETE = "This evidence has access rules: give --role and --purpose, such as oncall and incident."
+_CLOSED = "the audit log cannot be written, so nothing may be read; check where it goes"
+_INCOMPLETE = "this evidence has access rules: give --role and --purpose, such as oncall and incident"
 
 
 class Asker(NamedTuple):
@@ -165,7 +165,7 @@ def open_permitted(
         elif homes:
             raise EvidenceError(
                 f"{place}: a recording of tenant {owner} in the folder of {', '.join(sorted(homes))}",
-                hint="Where there are access rules evidence is shown from EVIDENCE/TENANT/SESSION only.",
+                hint="where there are access rules evidence is shown from EVIDENCE/TENANT/SESSION only",
             )
     return recording
 
@@ -211,7 +211,7 @@ def _ask(folder: Path, asker: Asker, scope: str, fidelity: str, classes: tuple[s
 
 
 def _denied(folder: Path, scope: str, reason: str) -> EvidenceError:
-    hint = f"What may be read, and by whom, stands in {folder / POLICY_FILE}; the request was logged."
+    hint = f"what may be read, and by whom, stands in {folder / POLICY_FILE}; the request was logged"
     if reason.startswith("audit_"):
         hint = _CLOSED
     elif reason == "invalid_request_attributes":

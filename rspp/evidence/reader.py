@@ -231,7 +231,7 @@ def open_recording(path: Path, *, content: bool = True) -> Recording:
             if not files:
                 raise EvidenceError(
                     f"{path}: holds no segment",
-                    hint="Name EVIDENCE/TENANT/SESSION, a segment or a timeline.jsonl.",
+                    hint="name EVIDENCE/TENANT/SESSION, a segment or a timeline.jsonl",
                 )
             return _open_segments(path, files, whole=True, content=content)
         with path.open("rb") as file:
@@ -239,13 +239,13 @@ def open_recording(path: Path, *, content: bool = True) -> Recording:
     except OSError as error:
         raise EvidenceError(
             f"{path}: cannot be read: {error.strerror}",
-            hint="Name EVIDENCE/TENANT/SESSION, a segment or a timeline.jsonl.",
+            hint="name EVIDENCE/TENANT/SESSION, a segment or a timeline.jsonl",
         ) from error
     if start == SEGMENT_MAGIC or path.suffix == SUFFIX:
         return _open_segments(path, [path], whole=False, content=content)
     if not start:
         raise EvidenceError(
-            f"{path}: the file is empty", hint="Name EVIDENCE/TENANT/SESSION, a segment or a timeline.jsonl."
+            f"{path}: the file is empty", hint="name EVIDENCE/TENANT/SESSION, a segment or a timeline.jsonl"
         )
     return Recording(path, [], [], lines=True)
 
@@ -315,6 +315,20 @@ def read_segment(path: Path, *, content: bool = True) -> Segment:
     return Segment(path, header, scan.blocks, sealed, damage, len(data), scan.link.hex(), links)
 
 
+def begin_of_segment(path: Path) -> int:
+    """Return when the stint of a segment began, milliseconds since 1970; 0 when its header does not say.
+
+    Raises:
+        EvidenceError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            header = _header_of(file.read(HEAD_BYTES + MAX_HEADER_BYTES))
+    except OSError as error:
+        raise EvidenceError(f"{path}: cannot be read: {error.strerror}", hint="look at its rights") from error
+    return int(header.get("created_wall_ms", 0))
+
+
 def _header_of(data: bytes) -> dict[str, Any]:
     """What the header says, when that block is whole; the chain is checked afterwards with its help."""
     first = scan_segment(data[: HEAD_BYTES + MAX_HEADER_BYTES]).blocks[:1]
@@ -349,10 +363,8 @@ def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_SEGMENT_BYTES:
             raise EvidenceError(
-                f"{path}: larger than any segment ({MAX_SEGMENT_BYTES} bytes)", hint="Name a segment."
+                f"{path}: larger than any segment ({MAX_SEGMENT_BYTES} bytes)", hint="name a segment"
             )
         return path.read_bytes()
     except OSError as error:
-        raise EvidenceError(
-            f"{path}: cannot be read: {error.strerror}", hint="Look at its rights."
-        ) from error
+        raise EvidenceError(f"{path}: cannot be read: {error.strerror}", hint="look at its rights") from error

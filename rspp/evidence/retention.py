@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from rspp.contracts.envelope import PayloadClass  # noqa: TC001 - msgspec reads the annotations
 from rspp.contracts.errors import EvidenceError
+from rspp.evidence.age import written_before
 from rspp.evidence.audit import AuditEvent
 from rspp.evidence.deletion import Deleted, delete_artifact, drop_empty, remove_file
 from rspp.evidence.index import forget_deleted
@@ -219,8 +220,7 @@ def _expired(
             yield _Expired(folder, artifact.payload_class, artifact, artifact.path)
     files = [path for path in sorted(folder.iterdir()) if _RECORDS.fullmatch(path.name)]
     result.records += len(files)
-    newest = max((path.stat().st_mtime_ns // 1_000_000 for path in files), default=now_ms)
-    if now_ms - newest > policy.window_ms("metadata"):
+    if written_before(files, now_ms - policy.window_ms("metadata")):
         for path in files:
             yield _Expired(folder, "metadata", None, path)
 

@@ -101,7 +101,7 @@ def verify(path: Path, *, content: bool = False) -> Verification:
         if recording.lines:
             raise EvidenceError(
                 f"{place}: is no segment, and has nothing that it could be checked against",
-                hint="Name EVIDENCE, a folder in it or a segment; validate-stream checks JSON lines.",
+                hint="name EVIDENCE, a folder in it or a segment; validate-stream checks JSON lines",
             )
         files = [segment for stint in recording.stints for segment in stint.segments]
         segments += len(files)
@@ -125,7 +125,7 @@ def verify(path: Path, *, content: bool = False) -> Verification:
     if not sessions:
         raise EvidenceError(
             f"{path}: holds no recording",
-            hint="Name EVIDENCE, EVIDENCE/TENANT, a session's folder or a segment.",
+            hint="name EVIDENCE, EVIDENCE/TENANT, a session's folder or a segment",
         )
     return Verification(sessions=sessions, damage=damage, segments=segments, bytes=size)
 
@@ -190,5 +190,5 @@ def _sessions(path: Path) -> Iterator[Path]:
             level = below
     except OSError as error:
         raise EvidenceError(
-            f"{path}: cannot be read: {error.strerror}", hint="Name EVIDENCE, or a folder in it."
+            f"{path}: cannot be read: {error.strerror}", hint="name EVIDENCE, or a folder in it"
         ) from error

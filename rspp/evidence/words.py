@@ -127,7 +127,7 @@ def _session_folder(place: Path) -> Path:
     if tenant != folder.parent.name:
         raise EvidenceError(
             f"{place}: a recording of tenant {tenant or '(unknown)'} in the folder of {folder.parent.name}",
-            hint="Words and sound are shown from where they were recorded, EVIDENCE/TENANT/SESSION.",
+            hint="words and sound are shown from where they were recorded, EVIDENCE/TENANT/SESSION",
         )
     return folder
 
@@ -153,9 +153,9 @@ def _request(
 
 def _denied(folder: Path, reason: str) -> EvidenceError:
     policy = folder.parent / POLICY_FILE
-    hint = f"What may be read, and by whom, stands in {policy}."
+    hint = f"what may be read, and by whom, stands in {policy}"
     if not policy.is_file():
-        hint = f"There is no {policy}, so nobody is shown words or sound; see docs/evidence-access.md."
+        hint = f"there is no {policy}, so nobody is shown words or sound; see docs/evidence-access.md"
     return EvidenceError(
         f"session {folder.name}: the request was denied: {reason}",
         hint=hint,

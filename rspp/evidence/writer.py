@@ -244,7 +244,7 @@ class EvidenceWriter:
     ) -> None:
         if fsync not in FSYNC_POLICIES:
             raise ConfigurationError(
-                f"evidence fsync policy {fsync!r} is unknown", hint=f"Use one of {', '.join(FSYNC_POLICIES)}."
+                f"evidence fsync policy {fsync!r} is unknown", hint=f"use one of {', '.join(FSYNC_POLICIES)}"
             )
         self.root = root
         self.tenant = tenant
@@ -253,7 +253,7 @@ class EvidenceWriter:
         except (OSError, ValueError) as error:
             raise ConfigurationError(
                 f"evidence folder {str(root)!r} cannot be made: {getattr(error, 'strerror', None) or error}",
-                hint="Name a folder that this user may write to.",
+                hint="name a folder that this user may write to",
             ) from error
         self._fsync = fsync
         self._payloads = payloads
@@ -295,7 +295,7 @@ class EvidenceWriter:
         stint = _Stint(session_id)
         with self._changed:
             if self._closing:
-                raise EvidenceError("the evidence writer is closed", hint="Open another one.")
+                raise EvidenceError("the evidence writer is closed", hint="open another one")
             self._stints.append(stint)
         header = {
             "tenant": self.tenant,

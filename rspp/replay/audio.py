@@ -83,7 +83,7 @@ def read_audio(folder: Path, stints: Sequence[Stint], *, stint: str = "") -> Cal
     if not pieces["caller"] and not pieces["agent"]:
         raise EvidenceError(
             f"{folder}: no sound was kept of this call",
-            hint="Record at L2 and allow audio_raw; what was not kept cannot be heard again.",
+            hint="record at L2 and allow audio_raw; what was not kept cannot be heard again",
         )
     return CallAudio(assemble(pieces["caller"], INPUT_RATE_HZ), assemble(pieces["agent"], OUTPUT_RATE_HZ))
 

@@ -195,7 +195,7 @@ class ReplayCursor:
         except ValueError as error:
             raise EvidenceError(
                 f"stint {self._stint.header.get('stint', '')}: records cannot be read: {error}",
-                hint="rspp-cli verify-evidence says what is damaged.",
+                hint="rspp-cli verify-evidence says what is damaged",
             ) from error
         return fed > 0
 
@@ -314,13 +314,13 @@ def _stints(recording: Recording) -> Sequence[Stint]:
     if not recording.stints:
         raise EvidenceError(
             f"{recording.path}: holds no stint that can be run again",
-            hint="Name a session's folder under the evidence folder, or one of its segments.",
+            hint="name a session's folder under the evidence folder, or one of its segments",
         )
     for stint in recording.stints:
         if not stint.header:
             raise EvidenceError(
                 f"{stint.segments[0].path}: its header, which has the kernel's settings, cannot be read",
-                hint="rspp-cli verify-evidence says what is damaged, timeline show what can still be read.",
+                hint="rspp-cli verify-evidence says what is damaged, timeline show what can still be read",
             )
     return recording.stints
 
@@ -337,7 +337,7 @@ def allowed_modes(stint: Stint) -> tuple[str, ...]:
     except (msgspec.DecodeError, KeyError, TypeError) as error:
         raise EvidenceError(
             f"{stint.segments[0].path}: its header does not say how the call may be replayed",
-            hint="Read the whole recording; a header without the kernel's settings was not written by RSPP.",
+            hint="read the whole recording; a header without the kernel's settings was not written by RSPP",
         ) from error
 
 
@@ -353,5 +353,5 @@ def require_mode(recording: Recording, mode: Mode) -> None:
         if mode not in allowed:
             raise ConfigurationError(
                 f"mode {mode}: the plan of session {recording.session_id} allows {', '.join(allowed)}",
-                hint="recording.replay_modes of the execution profile says how calls may be replayed.",
+                hint="recording.replay_modes of the execution profile says how calls may be replayed",
             )

@@ -56,7 +56,7 @@ def kernel_arguments(header: Mapping[str, Any], **changes: Mapping[str, Any]) ->
     except KeyError as error:
         raise EvidenceError(
             f"the recording's header has no {error.args[0]!r}",
-            hint="A stint begins with its kernel's settings: read the whole recording, not a later segment.",
+            hint="a stint begins with its kernel's settings: read the whole recording, not a later segment",
         ) from error
     except (TypeError, ValueError, OverflowError) as error:
         if any(changes.values()):
@@ -66,11 +66,11 @@ def kernel_arguments(header: Mapping[str, Any], **changes: Mapping[str, Any]) ->
                 for name, value in values.items()
             )
             raise ConfigurationError(
-                f"{', '.join(given)[:200]}: {error}", hint="Change it to a value that the kernel takes."
+                f"{', '.join(given)[:200]}: {error}", hint="change it to a value that the kernel takes"
             ) from error
         raise EvidenceError(
             f"the recorded settings do not fit this kernel: {error}",
-            hint="Replay with the changes that this version needs, or with the version that recorded it.",
+            hint="replay with the changes that this version needs, or with the version that recorded it",
         ) from error
 
 
@@ -81,7 +81,7 @@ def _check_names(changes: Mapping[str, Mapping[str, Any]]) -> None:
         unknown = [name for name in values if name not in known]
         if unknown:
             raise ConfigurationError(
-                f"{part}.{unknown[0]}: the kernel has no such setting", hint=f"{part} has {', '.join(known)}."
+                f"{part}.{unknown[0]}: the kernel has no such setting", hint=f"{part} has {', '.join(known)}"
             )
 
 

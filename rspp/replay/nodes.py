@@ -62,7 +62,7 @@ def hear_again(recording: Recording, stint: Stint) -> Trace:
     if needs_network(spec):
         raise EvidenceError(
             f"pipeline {spec.name}: its providers answer over a network and are not asked again",
-            hint="Use --mode playback_recorded_provider_outputs.",
+            hint="use --mode playback_recorded_provider_outputs",
         )
     audio = read_audio(recording.path, recording.stints, stint=str(stint.header["stint"]))
     memory = MemoryRecorder()

@@ -198,13 +198,13 @@ async def hold_call(
     if reason in AUTHORITY_ENDS:
         raise AuthorityError(
             f"session {plan.session_id}: this runtime lost its lease ({reason}) and left the room",
-            hint="Another runtime may speak for the session; look why this one was too slow to renew.",
+            hint="another runtime may speak for the session; look why this one was too slow to renew",
             reason=reason,
         )
     if reason in ROOM_ENDS:
         raise TransportError(
             f"room {plan.room!r}: {ROOM_ENDS[reason]}",
-            hint="Join again when the room is open.",
+            hint="join again when the room is open",
             reason=reason,
         )
     return reason
@@ -283,5 +283,5 @@ async def take_lease(
 def _held(answer: LeaseHeld) -> AuthorityError:
     return AuthorityError(
         f"session {answer.session_id} is held by {answer.holder} (epoch {answer.epoch})",
-        hint="Use --wait-for-lease to stand by and take over, or another --session.",
+        hint="use --wait-for-lease to stand by and take over, or another --session",
     )

@@ -44,7 +44,8 @@ def join(
         wait_for_lease: stand by while another runtime holds the call, and take over when it is gone.
         options: what every runtime is started with.
     """
-    session_id = session or environment.session_of_room(room)
+    of_room = environment.session_of_room(room)
+    session_id = session or of_room
     environment.checked_name(session_id, "--session")
     environment.checked_name(identity_prefix, "--identity-prefix")
     settings = runtime_settings(options)

@@ -48,7 +48,7 @@ def load_env_file(folder: Path) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}",
-            hint="Correct the file, or set the variables in the environment.",
+            hint="correct the file, or set the variables in the environment",
         ) from error
     for name, value in values.items():
         if value is not None:
@@ -72,12 +72,12 @@ def server_access(environment: Mapping[str, str] | None = None) -> ServerAccess:
     if missing:
         raise ConfigurationError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
-            hint="Set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET in the environment or in .env.",
+            hint="set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET in the environment or in .env",
         )
     url = values["LIVEKIT_URL"]
     if not _is_address(url):
         raise ConfigurationError(
-            f"LIVEKIT_URL {url!r} is not an address", hint="Write it as ws://host:7880 or wss://host."
+            f"LIVEKIT_URL {url!r} is not an address", hint="write it as ws://host:7880 or wss://host"
         )
     return ServerAccess(url=url, api_key=values["LIVEKIT_API_KEY"], api_secret=values["LIVEKIT_API_SECRET"])
 
@@ -151,7 +151,7 @@ def checked_name(value: str, field: str) -> str:
     if not NAME.match(value):
         raise ConfigurationError(
             f"{field} {value!r} cannot be part of a name",
-            hint="Use at most 100 letters, digits, points, dashes and underscores, a letter or digit first.",
+            hint="use at most 100 letters, digits, points, dashes and underscores, a letter or digit first",
         )
     return value
 
@@ -171,8 +171,8 @@ def tenant_name(given: str, environment: Mapping[str, str] | None = None) -> str
     if not NAME.match(name) or name in RESERVED_TENANTS:
         raise ConfigurationError(
             f"{'--tenant' if given else TENANT_VARIABLE} {name!r} cannot name a tenant",
-            hint="Use at most 100 letters, digits, points, dashes and underscores, a letter or digit first; "
-            f"not {' or '.join(RESERVED_TENANTS)}.",
+            hint="use at most 100 letters, digits, points, dashes and underscores, a letter or digit first; "
+            f"not {' or '.join(RESERVED_TENANTS)}",
         )
     return name
 
@@ -184,7 +184,7 @@ def session_of_room(room: str) -> str:
         ConfigurationError: it is no name of a room.
     """
     if not room.strip():
-        raise ConfigurationError(f"--room {room!r} names no room", hint="Give the name of the room to join.")
+        raise ConfigurationError(f"--room {room!r} names no room", hint="give the name of the room to join")
     cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", room).strip("-._")[:100]
     return cleaned or "room"
 
@@ -195,6 +195,6 @@ def _make(folder: Path, flag: str) -> Path:
     except OSError as error:
         raise ConfigurationError(
             f"{flag} {str(folder)!r} cannot be made: {error.strerror or error}",
-            hint="Name a folder that this user may write to.",
+            hint="name a folder that this user may write to",
         ) from error
     return folder

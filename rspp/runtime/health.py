@@ -68,7 +68,7 @@ async def health_endpoint(
             # A host that is none fails while its letters are encoded.
             raise ConfigurationError(
                 f"--port {port} on {host} cannot be used: {_cause(error)}",
-                hint="Choose another with --port, or end the program that listens there; 0 takes a free one.",
+                hint="choose another with --port, or end the program that listens there; 0 takes a free one",
             ) from error
         yield int(runner.addresses[0][1])
     finally:

@@ -71,7 +71,7 @@ def session_of(source: Path, recorded: Path | None = None) -> str:
         if not (recorded / f"{name}-{number}").exists():
             return f"{name}-{number}"
     raise ConfigurationError(
-        f"{recorded}: holds {MOST_CALLS} calls of files named {source.stem}", hint="Name another --evidence."
+        f"{recorded}: holds {MOST_CALLS} calls of files named {source.stem}", hint="name another --evidence"
     )
 
 
@@ -155,7 +155,7 @@ def local_runner(
     if out.exists() and in_.exists() and out.samefile(in_):
         raise ConfigurationError(
             f"--out {out} is the caller's file, which it would replace",
-            hint="Name another file for the answer.",
+            hint="name another file for the answer",
         )
     # Both files come first: nothing is recorded of a call that cannot be held.
     speech = read_wav(in_)

@@ -131,7 +131,7 @@ class WorkerLink:
                         raise ConfigurationError(
                             f"LiveKit server {self._access.url} does not accept LIVEKIT_API_KEY and "
                             "LIVEKIT_API_SECRET",
-                            hint="Copy key and secret from the same line of the server's `keys` section.",
+                            hint="copy key and secret from the same line of the server's `keys` section",
                         ) from error
                     if not self._ever:
                         raise self._unreachable(error) from error
@@ -263,5 +263,5 @@ class WorkerLink:
         detail = str(error) or type(error).__name__
         return TransportError(
             f"LiveKit server {self._access.url} does not take this worker: {detail}",
-            hint="Start the server, or check LIVEKIT_URL and the network.",
+            hint="start the server, or check LIVEKIT_URL and the network",
         )

@@ -70,7 +70,7 @@ def _switch(environment: Mapping[str, str], name: str) -> bool:
     if not text:
         return True
     if text not in _SWITCH:
-        raise ConfigurationError(f"{name} {text!r} is neither on nor off", hint="Write true or false.")
+        raise ConfigurationError(f"{name} {text!r} is neither on nor off", hint="write true or false")
     return _SWITCH[text]
 
 
@@ -83,7 +83,7 @@ def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     if not 1 <= number <= LARGEST:
         raise ConfigurationError(
             f"{name} {text!r} is no number from 1 to {LARGEST}",
-            hint=f"Write a whole number, or leave it out for {default}.",
+            hint=f"write a whole number, or leave it out for {default}",
         )
     return number
 
@@ -101,10 +101,10 @@ def _endpoint(environment: Mapping[str, str], name: str) -> str:
     if secret:
         raise ConfigurationError(
             f"{name} holds a user or password",
-            hint="Put credentials of the collector into OTEL_EXPORTER_OTLP_HEADERS.",
+            hint="put credentials of the collector into OTEL_EXPORTER_OTLP_HEADERS",
         )
     if not sound or parts.query or parts.fragment:
         raise ConfigurationError(
-            f"{name} {text!r} is no address", hint="Write it as http://host:4318, without /v1/traces."
+            f"{name} {text!r} is no address", hint="write it as http://host:4318, without /v1/traces"
         )
     return text

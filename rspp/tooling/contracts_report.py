@@ -127,7 +127,7 @@ def write_report(findings: Findings, folder: Path) -> tuple[Path, Path]:
     except OSError as error:
         raise ConfigurationError(
             f"the report cannot be written to {str(folder)!r}: {error.strerror or error}",
-            hint="Name a folder that can be written as the second argument.",
+            hint="name a folder that can be written as the second argument",
         ) from error
     return data, page
 

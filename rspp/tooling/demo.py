@@ -22,8 +22,9 @@ from rich.console import Console
 
 from rspp.contracts.errors import ConfigurationError, RsppError, TransportError
 from rspp.evidence.export import write_lines
+from rspp.evidence.permission import POLICY_FILE
 from rspp.evidence.reader import open_recording
-from rspp.evidence.words import POLICY_FILE, records_for
+from rspp.evidence.words import records_for
 from rspp.replay.engine import recompute
 from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.terminal import run_command

@@ -154,7 +154,7 @@ class LiveKitTransport:
             await self._disconnect(room)
             raise TransportError(
                 f"room {self.room_name!r} was left while joining it",
-                hint="The call ended before it began.",
+                hint="the call ended before it began",
                 reason="lease_deauthorized",
             )
         self._refuse_when_superseded(room)
@@ -258,13 +258,13 @@ class LiveKitTransport:
         except rtc.participant.PublishTrackError as error:
             raise TransportError(
                 f"room {self.room_name!r} refused the agent's voice track: {error.message}",
-                hint="The token needs the grant canPublish.",
+                hint="the token needs the grant canPublish",
             ) from error
 
     def _stuck(self, what: str) -> _MediaStuckError:
         return _MediaStuckError(
             f"room {self.room_name!r} {what}: no answer",
-            hint="The machine or the server is overloaded, or media ports of the server are closed.",
+            hint="the machine or the server is overloaded, or media ports of the server are closed",
         )
 
     async def _await_caller(self, room: rtc.Room, caller: Caller) -> None:
@@ -280,7 +280,7 @@ class LiveKitTransport:
         if self._ended.is_set():
             raise TransportError(
                 f"room {self.room_name!r} ended before a caller came: {self._end_reason or 'closed'}",
-                hint="Join again when the room is open.",
+                hint="join again when the room is open",
                 reason="transport_disconnect_or_stall",
             )
         if caller.present.is_set():
@@ -289,7 +289,7 @@ class LiveKitTransport:
             raise self._stuck("did not deliver the caller's microphone")
         raise TransportError(
             f"no caller came to room {self.room_name!r} within {self._caller_wait_seconds} s",
-            hint="Join with a microphone, or wait longer.",
+            hint="join with a microphone, or wait longer",
         )
 
     def _refuse_when_superseded(self, room: rtc.Room) -> None:
@@ -298,7 +298,7 @@ class LiveKitTransport:
                 raise TransportError(
                     f"another runtime has taken over the call in room {self.room_name!r}: "
                     f"{participant.identity}",
-                    hint="Nothing is to be done; that runtime speaks now.",
+                    hint="nothing is to be done; that runtime speaks now",
                     reason="lease_deauthorized",
                 )
 

@@ -68,7 +68,7 @@ def mint_token(access: ServerAccess, *, room: str, identity: str, name: str = ""
         ConfigurationError: no room is named.
     """
     if not room.strip():
-        raise ConfigurationError(f"--room {room!r} names no room", hint="Give the name of the room to join.")
+        raise ConfigurationError(f"{room!r} names no room", hint="give the name of the room to join")
     from livekit import api
 
     grants = api.VideoGrants(
@@ -106,31 +106,31 @@ def explain_connect_error(url: str, raw: str) -> RsppError:
     if "invalid api key" in lowered:
         return ConfigurationError(
             f"LIVEKIT_API_KEY is unknown to the LiveKit server {url}",
-            hint="Use a key from the `keys` section of the server's configuration.",
+            hint="use a key from the `keys` section of the server's configuration",
         )
     if "signature is invalid" in lowered or "invalid token" in lowered or "401" in lowered:
         return ConfigurationError(
             f"LiveKit server {url} refused the access token: "
             "LIVEKIT_API_SECRET does not belong to LIVEKIT_API_KEY",
-            hint="Copy key and secret from the same line of the server's `keys` section.",
+            hint="copy key and secret from the same line of the server's `keys` section",
         )
     if "parse the url" in lowered or "unsupported" in lowered:
         return ConfigurationError(
-            f"LIVEKIT_URL {url!r} is not an address", hint="Write it as ws://host:7880 or wss://host."
+            f"LIVEKIT_URL {url!r} is not an address", hint="write it as ws://host:7880 or wss://host"
         )
     if "404" in lowered or "room does not exist" in lowered or "not found" in lowered:
         return TransportError(
-            f"LiveKit server {url} has no such room", hint="Create the room first, or check its name."
+            f"LiveKit server {url} has no such room", hint="create the room first, or check its name"
         )
     if "403" in lowered:
         return ConfigurationError(
             f"LiveKit server {url} does not allow this token to join the room",
-            hint="The token needs the grant roomJoin for this very room.",
+            hint="the token needs the grant roomJoin for this very room",
         )
     detail = text.rsplit(": ", 1)[-1]
     return TransportError(
         f"LiveKit server {url} cannot be reached: {detail}",
-        hint="Start the server, or check LIVEKIT_URL and the network.",
+        hint="start the server, or check LIVEKIT_URL and the network",
     )
 
 
@@ -178,7 +178,7 @@ async def remove_older_identities(access: ServerAccess, *, room: str, identity: 
         raise TransportError(
             f"the server API of {access.url} did not remove the earlier agent from room {room!r}: "
             f"{redact(str(error)) or type(error).__name__}",
-            hint="Check that the key may administer rooms and that the server answers.",
+            hint="check that the key may administer rooms and that the server answers",
         ) from error
     finally:
         await client.aclose()

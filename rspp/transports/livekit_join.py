@@ -61,7 +61,7 @@ async def enter_room(url: str, token: str, prepare: Callable[[rtc.Room], None]) 
         _abandon(joining, room)
         raise TransportError(
             f"LiveKit server {url} did not let the agent in within {CONNECT_SECONDS:.0f} s",
-            hint="Check the network, and that UDP or TCP media ports of the server are open.",
+            hint="check the network, and that UDP or TCP media ports of the server are open",
         ) from None
     except asyncio.CancelledError:
         _abandon(joining, room)

@@ -98,7 +98,7 @@ class Notices:
         except (ConnectionError, TimeoutError) as error:
             raise TransportError(
                 f"a transcript was not sent: {str(error) or type(error).__name__}",
-                hint="Front ends lose a line; the call does not depend on it.",
+                hint="front ends lose a line; the call does not depend on it",
             ) from error
 
     async def _send_state(self) -> None:

@@ -66,7 +66,7 @@ class VoiceSource:
                 self._settle(self.queued_samples() - len(pcm))
                 if "InvalidState" not in str(error):
                     raise TransportError(
-                        f"the room did not take a frame of speech: {error}", hint="The call ends; join again."
+                        f"the room did not take a frame of speech: {error}", hint="the call ends; join again"
                     ) from error
                 await asyncio.sleep(SETTLE_SECONDS)
                 continue
@@ -76,7 +76,7 @@ class VoiceSource:
             return
         raise TransportError(
             f"the room took no frame of speech for {SETTLE_ATTEMPTS * SETTLE_SECONDS * 1000:.0f} ms",
-            hint="The call ends; join again.",
+            hint="the call ends; join again",
         )
 
     def clear(self) -> int:

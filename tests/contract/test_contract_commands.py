@@ -163,7 +163,7 @@ def test_a_root_that_cannot_be_read_is_a_usage_error(
         assert "holds no fixture\nhint: " in capsys.readouterr().err
         (tmp_path.parent / "file").write_text("", encoding="utf-8")
         assert run(command, tmp_path.parent / "file") == 2
-        assert "is no folder\nhint: Name a folder" in capsys.readouterr().err
+        assert "is no folder\nhint: name a folder" in capsys.readouterr().err
     put(tmp_path, "event_record/valid/text.json", event())
     (tmp_path / "index.json").write_text("[]", encoding="utf-8")
     assert run("validate-contracts", tmp_path) == 2

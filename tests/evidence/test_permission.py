@@ -100,7 +100,7 @@ def test_who_does_not_say_role_and_purpose_is_shown_nothing(
     said = capsys.readouterr()
     assert said.out == ""
     assert "denied: invalid_request_attributes" in said.err
-    assert "hint: This evidence has access rules: give --role and --purpose" in said.err
+    assert "hint: this evidence has access rules: give --role and --purpose" in said.err
     assert denials(root) == ["invalid_request_attributes"]
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rspp._kernel import scan_segment
 from rspp.contracts.errors import EvidenceError
 from rspp.controlplane.retention import distributed_policies
+from rspp.evidence import age
 from rspp.evidence.audit import FileAudit, audit_events, log_name
 from rspp.evidence.deletion import DeletionRequest, delete_evidence
 from rspp.evidence.payloads import PayloadStore
@@ -21,6 +23,7 @@ from rspp.evidence.retention import (
     resolve_policy,
     sweep_tenant,
 )
+from rspp.evidence.writer import EvidenceWriter
 from rspp.runtime.commands import app
 from rspp.runtime.retention import sweep
 from rspp.terminal import run_app
@@ -223,3 +226,66 @@ def test_wrong_arguments_end_in_a_message_and_1(
     report = [] if "--report" in arguments else ["--report", str(tmp_path / "report.json")]
     assert run_app(app, ["retention-sweep", *store, *report, *arguments]) == 1
     assert problem in capsys.readouterr().err
+
+
+def written(root: Path, begun_ms: int, lasted_ms: int) -> list[Path]:
+    """Two segments of a call, whose files are as young as their copy."""
+    header = {
+        "pipeline": "x@v1",
+        "pipeline_version": "x@v1",
+        "created_us": 1_000,
+        "created_wall_ms": begun_ms,
+    }
+    for epoch in (1, 2):
+        with EvidenceWriter(root, "acme") as writer, writer.open("call-1", epoch=epoch) as recorder:
+            recorder.begin(dict(header))
+            at_us = 1_000 + (lasted_ms * 1_000 if epoch == 2 else 1)
+            recorder.write(b"", [json.dumps({"kind": "marker", "name": "n", "at_us": at_us}).encode()])
+    files = sorted((root / "acme" / "call-1").glob("*.segment"))
+    assert len(files) == 2
+    for path in files:
+        os.utime(path, ns=((NOW + 99 * DAY_MS) * 1_000_000,) * 2)
+    return files
+
+
+def test_segments_are_as_old_as_their_records_say_however_young_their_files_are(tmp_path: Path) -> None:
+    written(tmp_path, NOW, 5_000)
+    assert swept(tmp_path, NOW + 30 * DAY_MS + 5_000) == {}
+    assert swept(tmp_path, NOW + 30 * DAY_MS + 5_001) == {"metadata": 2}
+
+
+def test_a_segment_whose_records_cannot_be_read_is_as_old_as_what_of_it_can(tmp_path: Path) -> None:
+    files = written(tmp_path, NOW, 5_000)
+    data = files[1].read_bytes()
+    header_end = scan_segment(data).blocks[0][3]
+    files[1].write_bytes(data[: header_end + 40])
+    assert swept(tmp_path, NOW + 30 * DAY_MS + 1) == {"metadata": 2}
+
+
+def test_a_segment_that_says_nothing_is_as_old_as_its_file(tmp_path: Path) -> None:
+    files = written(tmp_path, NOW, 5_000)
+    files[1].write_bytes(b"\xff" * 100)
+    os.utime(files[1], ns=((NOW + 9) * 1_000_000,) * 2)
+    assert swept(tmp_path, NOW + 30 * DAY_MS + 9) == {}
+    assert swept(tmp_path, NOW + 30 * DAY_MS + 10) == {"metadata": 2}
+
+
+def test_timelines_of_lines_are_as_old_as_their_records_say(tmp_path: Path) -> None:
+    folder = tmp_path / "acme" / "call-1"
+    folder.mkdir(parents=True)
+    lines = [
+        {"kind": "header", "started_wall_ms": NOW},
+        {"kind": "marker", "wall_ms": NOW + 7},
+        {"kind": "x"},
+    ]
+    (folder / "timeline.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    assert swept(tmp_path, NOW + 30 * DAY_MS + 7) == {}
+    assert swept(tmp_path, NOW + 30 * DAY_MS + 8) == {"metadata": 1}
+
+
+def test_what_began_within_its_window_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, NOW, 5_000)
+    monkeypatch.setattr(age, "last_ms", lambda _: pytest.fail("read to its end"))
+    assert swept(tmp_path, NOW + 30 * DAY_MS) == {}

@@ -56,7 +56,7 @@ def test_less_is_shown_at_a_lower_fidelity_and_nothing_by_default(tmp_path: Path
     (tmp_path / "acme" / "access.json").unlink()
     with pytest.raises(EvidenceError, match="requested_fidelity_not_authorized") as denied:
         texts(recording)
-    assert denied.value.hint.startswith(f"There is no {tmp_path / 'acme' / 'access.json'}")
+    assert denied.value.hint.startswith(f"there is no {tmp_path / 'acme' / 'access.json'}")
     with pytest.raises(EvidenceError, match="role_not_authorized"):
         texts(recording, role="guest")
 
