@@ -1,7 +1,7 @@
 """How long evidence is kept, by tenant and payload class, and the sweep that removes what is older.
 
 Payload artifacts are of the class in their name and as old as their beginning. The segments of a session are
-metadata; they go all at once, as old as what was written last, because a chain with a piece missing could
+metadata; they go all at once, as old as the last record in them, because a chain with a piece missing could
 not be told from a tampered one. Artifacts whose key is destroyed are not swept: nothing in them is left.
 """
 

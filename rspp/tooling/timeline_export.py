@@ -24,11 +24,17 @@ _FINE = frozenset({"success", "cancelled"})
 def otlp_traces(model: CallModel) -> dict[str, Any]:
     """Return the call as one ``ExportTraceServiceRequest`` in the JSON form of OTLP.
 
-    The session is the root span, its turns are the children, and provider attempts are theirs. Ids are
+    The session is the root span, its turns are the children, and provider attempts are theirs. What is
+    told of a turn before it began or after it closed is an event of the session, with the turn's id. Ids are
     hexadecimal and 64-bit times are strings, as the JSON mapping of OTLP wants it.
     """
     trace = _digest(f"session/{model.tenant}/{model.session_id}/{model.started_wall_ms}", 16)
     root = _digest(f"{trace}/root", 8)
+    stretches = {turn.key: (turn.begin_us, model.end_of(turn)) for turn in model.ordered}
+    events: dict[str, list[Mark]] = {}
+    for mark in model.marks:
+        begin_us, end_us = stretches.get(mark.turn, (1, 0))
+        events.setdefault(mark.turn if begin_us <= mark.at_us <= end_us else "", []).append(mark)
     spans = [
         _span(
             model,
@@ -39,12 +45,9 @@ def otlp_traces(model: CallModel) -> dict[str, Any]:
             0,
             model.duration_us,
             attributes={"rspp.session_id": model.session_id, "rspp.end_reason": model.ended_reason},
-            events=[mark for mark in model.marks if not mark.turn],
+            events=events.get("", []),
         )
     ]
-    events: dict[str, list[Mark]] = {}
-    for mark in model.marks:
-        events.setdefault(mark.turn, []).append(mark)
     for turn in model.ordered:
         spans += _turn_spans(model, turn, trace, root, events.get(turn.key, []))
     resource = {
@@ -148,7 +151,9 @@ def _span(
             {
                 "timeUnixNano": _nanoseconds(model, mark.at_us),
                 "name": mark.name,
-                "attributes": _attributes({"rspp.lane": mark.row}),
+                "attributes": _attributes(
+                    {"rspp.lane": mark.row, "rspp.turn_id": "" if "rspp.turn_id" in attributes else mark.turn}
+                ),
             }
             for mark in shown[:MAX_EVENTS]
         ],

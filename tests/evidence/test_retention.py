@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from rspp.contracts.envelope import PayloadClass
 
-NOW = 1_700_000_000_000
+NOW = 1_800_000_000_000
 CLASSES: tuple[PayloadClass, ...] = PAYLOAD_CLASSES
 
 
@@ -281,6 +281,27 @@ def test_timelines_of_lines_are_as_old_as_their_records_say(tmp_path: Path) -> N
     (folder / "timeline.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     assert swept(tmp_path, NOW + 30 * DAY_MS + 7) == {}
     assert swept(tmp_path, NOW + 30 * DAY_MS + 8) == {"metadata": 1}
+
+
+def test_a_damaged_timeline_is_as_old_as_what_of_it_can_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "acme" / "call-1"
+    folder.mkdir(parents=True)
+    late = json.dumps({"kind": "marker", "wall_ms": NOW + 9_000})
+    (folder / "timeline.jsonl").write_text(
+        f'{{"kind":"header","started_wall_ms":{NOW}}}\nx\n{late}\n', "utf-8"
+    )
+    assert swept(tmp_path, NOW + 30 * DAY_MS) == {}
+    assert swept(tmp_path, NOW + 30 * DAY_MS + 1) == {"metadata": 1}
+
+
+@pytest.mark.parametrize("begun_ms", [1, 1_700_000_000_000, age.FIRST_MS - 6_000])
+def test_calls_of_virtual_time_and_of_clocks_never_set_are_as_old_as_their_files(
+    tmp_path: Path, begun_ms: int
+) -> None:
+    for path in written(tmp_path, begun_ms, 5_000):
+        os.utime(path, ns=(NOW * 1_000_000,) * 2)
+    assert swept(tmp_path, NOW + 30 * DAY_MS) == {}
+    assert swept(tmp_path, NOW + 30 * DAY_MS + 1) == {"metadata": 2}
 
 
 def test_what_began_within_its_window_is_not_read_to_its_end(

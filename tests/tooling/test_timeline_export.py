@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from rspp.tooling.call_page.builder import build_call
 from rspp.tooling.timeline_export import otlp_traces, perfetto_trace
 from tests.e2e.fake_call import HOSTILE, START_WALL_MS
-from tests.tooling.pages import header, takeover_call, turn
+from tests.tooling.pages import at, header, takeover_call, turn
 
 
 def spans(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -52,6 +52,29 @@ def test_provider_calls_hang_under_their_turn_and_turns_under_the_session() -> N
     plans = [a["value"] for span in turns for a in span["attributes"] if a["key"] == "rspp.plan_hash"]
     assert plans[0] == {"stringValue": f"{1:064x}"}
     assert any(event["name"] == "barge-in" for event in turns[1]["events"])
+
+
+def test_every_event_lies_within_its_span_and_one_of_a_turn_that_is_over_is_the_sessions() -> None:
+    playback = {"kind": "signal", "event": {"signal": "playback_completed", "turn_id": "turn-1-1"}}
+    plan = {"kind": "marker", "turn": 1, "name": "plan_frozen"}
+    records = [header(), plan | at(500), *turn(1, 1_000, 2_000), playback | at(2_400), *turn(2, 3_000, 4_000)]
+    found = spans(otlp_traces(build_call(records)))
+    for span in found:
+        assert span["events"] or span["name"].startswith("provider_invocation")
+        for event in span["events"]:
+            moment = int(event["timeUnixNano"])
+            assert int(span["startTimeUnixNano"]) <= moment <= int(span["endTimeUnixNano"])
+    outside = {
+        event["name"]: attribute["value"]
+        for event in found[0]["events"]
+        for attribute in event["attributes"]
+        if attribute["key"] == "rspp.turn_id"
+    }
+    assert outside == {
+        "playback completed": {"stringValue": "turn-1-1"},
+        "plan frozen": {"stringValue": "turn-1-1"},
+    }
+    assert sum(len(span["events"]) for span in found) == len(build_call(records).marks)
 
 
 def test_exports_are_the_same_each_time_and_differ_between_calls() -> None:
