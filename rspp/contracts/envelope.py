@@ -14,6 +14,8 @@ from rspp.contracts.reading import Fault
 
 MAX_INTEGER = 2**63 - 1
 """Largest integer in a document; beyond it readers differ."""
+DEFAULT_TENANT = "default"
+"""Tenant of those who name none."""
 MAX_MERGED = 64
 """Most events that one event may be merged from (contract section 1.1)."""
 

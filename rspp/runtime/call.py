@@ -13,11 +13,11 @@ import msgspec
 import structlog
 
 from rspp.authority.store import TTL_MS, Lease, LeaseHeld
+from rspp.contracts.envelope import DEFAULT_TENANT
 from rspp.contracts.errors import AuthorityError, TransportError
 from rspp.evidence.conversation import earlier_conversation
 from rspp.evidence.levels import RecordingLevel
 from rspp.pipeline.normalise import recording_level
-from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.session.session import Session
 from rspp.telemetry.recorder import TelemetryRecorder
 from rspp.transports.livekit import LiveKitTransport

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from rspp.contracts.envelope import DEFAULT_TENANT
 from rspp.contracts.errors import RsppError
 from rspp.pipeline.candidates import node_budgets
 from rspp.pipeline.normalise import profile_of
 from rspp.pipeline.quotas import admission_of
 from rspp.providers.registry import open_providers
 from rspp.runtime.call import CallPlan, hold_call, take_lease
-from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.runtime.stopping import Stopping
 from rspp.runtime.worker import Offer
 from rspp.session.offload import ThreadOffloader

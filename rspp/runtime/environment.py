@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
+from rspp.contracts.envelope import DEFAULT_TENANT
 from rspp.contracts.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ SCHEMES = ("ws", "wss", "http", "https")
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 """What may become part of a file name and of a participant identity."""
 TENANT_VARIABLE = "RSPP_TENANT"
-DEFAULT_TENANT = "default"
 RESERVED_TENANTS = ("audit", "index.sqlite")
 """Names that the evidence folder uses itself."""
 

@@ -14,6 +14,7 @@ import structlog
 from cyclopts import App, Parameter
 
 from rspp.authority.clock import BootClock
+from rspp.contracts.envelope import DEFAULT_TENANT
 from rspp.contracts.errors import ConfigurationError
 from rspp.controlplane.refreshing import control_plane_running
 from rspp.controlplane.settings import control_plane_settings
@@ -23,7 +24,7 @@ from rspp.evidence.reader import open_recording
 from rspp.evidence.writer import EvidenceWriter
 from rspp.pipeline.loader import load_pipeline
 from rspp.pipeline.normalise import key_variables, needs_network, recording_level
-from rspp.runtime.environment import DEFAULT_TENANT, EvidencePlan, session_of_room, tenant_name
+from rspp.runtime.environment import EvidencePlan, session_of_room, tenant_name
 from rspp.runtime.loopback_call import loopback_call
 from rspp.session.offload import InlineOffloader, ThreadOffloader
 from rspp.session.virtual_time import VirtualClock, run_virtual

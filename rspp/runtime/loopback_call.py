@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from rspp.authority.sqlite import SqliteLeaseStore
 from rspp.authority.store import Lease
+from rspp.contracts.envelope import DEFAULT_TENANT
 from rspp.contracts.errors import AuthorityError
 from rspp.pipeline.candidates import node_budgets
 from rspp.pipeline.normalise import profile_of
 from rspp.providers.registry import open_providers
-from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.session.offload import InlineOffloader, ThreadOffloader
 from rspp.session.pool import WorkPool
 from rspp.session.session import Session

@@ -10,9 +10,9 @@ import structlog
 from livekit import api
 
 from rspp.authority.store import TTL_MS, Lease
+from rspp.contracts.envelope import DEFAULT_TENANT
 from rspp.contracts.errors import AuthorityError
 from rspp.runtime.call import CallPlan, holder_name
-from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.transports.livekit_access import redact, server_api
 
 if TYPE_CHECKING:

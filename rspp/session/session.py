@@ -11,15 +11,15 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 import structlog
 
 from rspp import _kernel
 from rspp._kernel import Admission, Effect, SessionKernel
 from rspp.authority.watcher import LeaseWatcher
 from rspp.contracts.conversation import Conversation
+from rspp.contracts.envelope import DEFAULT_TENANT
 from rspp.contracts.errors import ProviderError
-from rspp.contracts.media import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Pcm
+from rspp.contracts.media import OUTPUT_RATE_HZ, Pcm
 from rspp.evidence.levels import RecordingLevel
 from rspp.nodes.edge import edge_buffer
 from rspp.nodes.hosting import NodeHost
@@ -29,16 +29,19 @@ from rspp.nodes.recognisers import Recognisers
 from rspp.nodes.reply import PreparedSpeech, speak_reply
 from rspp.nodes.segmenter import Segmenter
 from rspp.nodes.stt import RecognitionNode
+from rspp.nodes.voice_activity import VoiceActivityNode
 from rspp.pipeline.candidates import provider_policy
 from rspp.pipeline.normalise import compile_pipeline, plan_template, profile_of, turn_policy
 from rspp.pipeline.quotas import admission_of
 from rspp.pipeline.turn_start import turn_start_policy, turn_start_request
 from rspp.providers.fixed import FixedResponder
-from rspp.providers.registry import embedded_voice
+from rspp.session.earlier import EarlierConversation
 from rspp.session.foreign_words import ForeignWords
+from rspp.session.notice import spoken_ahead
 from rspp.session.presenter import Presenter
 from rspp.session.recording import EVIDENCE_CAPACITY, SessionRecording
 from rspp.session.state import NOTHING_HEARD, Kept, Reply
+from rspp.session.texts import ChatTexts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -61,18 +64,6 @@ if TYPE_CHECKING:
     from rspp.session.recording import Recorder
 
 log = structlog.get_logger(__name__)
-
-LEAD_IN_SAMPLES = INPUT_RATE_HZ * 3 // 10
-"""Audio before the onset that the recogniser gets too: 300 ms, because a soft first sound lies below
-the detector's threshold."""
-
-REATTACH_SECONDS = 1.0
-"""Longest wait, once the room was joined, for what was said before a takeover: the caller hears nothing
-meanwhile, and a conversation without its history is better than silence."""
-
-DEFAULT_TENANT = "default"
-MAX_EARLY_TEXTS = 8
-"""Chat texts kept from before the conversation began."""
 
 NOTICES = {
     "greeting": "greeting",
@@ -136,12 +127,11 @@ class Session:
         self._offloader = offloader
         self._work = work
         self._resumed = resumed
-        self._earlier = earlier
+        self._earlier = EarlierConversation(earlier, offloader) if resumed and earlier else None
         self._tenant = tenant
         self._turn_starts = turn_starts
         self._leave_turn_starts: Callable[[], None] | None = None
         self._foreign = ForeignWords()
-        self._reading: asyncio.Task[Conversation] | None = None
         self._created_us, self._created_wall_ms = clock.now_us(), clock.wall_clock_ms()
         settings: dict[str, Any] = {
             "policy": turn_policy(spec) | turn_start_policy(turn_starts),
@@ -204,13 +194,8 @@ class Session:
         quotas = admission or admission_of(profile)
         for asking in self._asking:
             asking.admit_by(quotas, tenant if profile.admission.fairness_key == "tenant" else session_id)
-        self._window = np.zeros(providers.vad.window_samples, dtype=np.int16)
-        self._window_fill = 0
-        self._media_sample = 0
-        self._recent = np.zeros(LEAD_IN_SAMPLES, dtype=np.int16)
-        self._texts: dict[int, str] = {}
-        self._text_ids: dict[int, str] = {}
-        self._next_text = 0
+        self._detection = VoiceActivityNode(providers.vad, self._window_heard)
+        self._texts = ChatTexts()
         self._refused_utterance = self._shown_utterance = 0
         self._started = False
         self._recognition_failed = False
@@ -258,11 +243,11 @@ class Session:
             ]
             connecting = asyncio.create_task(self._transport.connect(self), name="connect")
             tasks.append(connecting)
-            if self._resumed and self._earlier is not None:
-                self._reading = asyncio.create_task(self._offloader.run(self._earlier), name="reattach")
+            if self._earlier is not None:
+                self._earlier.begin()
             await self._until_ended(connecting)
-            if self._reading is not None and not self._ended.is_set():
-                await asyncio.wait({self._reading}, timeout=REATTACH_SECONDS)
+            if self._earlier is not None and not self._ended.is_set():
+                await self._earlier.wait()
             if connecting.done() and not connecting.cancelled():
                 connecting.result()
             if not self._ended.is_set():
@@ -314,8 +299,8 @@ class Session:
             self._timer.cancel()
         if self._turn is not None and self._turn.task is not None:
             tasks.append(self._turn.task)
-        if self._reading is not None:
-            self._reading.cancel()
+        if self._earlier is not None:
+            self._earlier.cancel()
         if self._leave_turn_starts is not None:
             self._leave_turn_starts()
         self.end("session_closed")
@@ -343,35 +328,23 @@ class Session:
             self._capture.caller_sound(turn, self._clock.now_us(), pcm)
         if self._recognition.utterance:
             self._recognition.feed(pcm)
-        self._recent = np.concatenate((self._recent, pcm))[-LEAD_IN_SAMPLES:]
-        size = len(self._window)
-        offset = 0
-        while offset < len(pcm):
-            taken = min(size - self._window_fill, len(pcm) - offset)
-            self._window[self._window_fill : self._window_fill + taken] = pcm[offset : offset + taken]
-            self._window_fill += taken
-            offset += taken
-            if self._window_fill == size:
-                self._window_fill = 0
-                permille = round(self._providers.vad.probability(self._window) * 1000)
-                now = self._step_time()
-                if permille >= self._spec.vad.speech * 1000:
-                    self._speech_ended_us = now
-                self._perform(self.kernel.voice_activity(sound_time(now), self._media_sample, permille))
-                self._media_sample += size
+        self._detection.feed(pcm)
+
+    def _window_heard(self, permille: int, media_sample: int) -> None:
+        now = self._step_time()
+        if permille >= self._spec.vad.speech * 1000:
+            self._speech_ended_us = now
+        self._perform(self.kernel.voice_activity(sound_time(now), media_sample, permille))
 
     def on_text(self, text: str, event_id: str = "") -> None:
         """A chat text of the caller: a turn like a spoken one, if the kernel lets it in."""
         if self._ended.is_set() or not text.strip():
             return
-        self._next_text += 1
-        self._texts[self._next_text] = text.strip()
-        self._text_ids[self._next_text] = event_id or f"text/{self._next_text}"
+        number = self._texts.add(text.strip(), event_id)
         if self._started:
-            self._let_in(self._next_text)
-        elif len(self._texts) > MAX_EARLY_TEXTS:
-            earliest = min(self._texts)
-            del self._texts[earliest], self._text_ids[earliest]
+            self._let_in(number)
+        else:
+            self._texts.bound()
 
     def on_stop(self, event_id: str) -> None:
         """The caller asks the agent to be silent; what is being answered ends, if the kernel lets it in."""
@@ -385,10 +358,11 @@ class Session:
             self._perform(self.kernel.cancel(now, "stop"))
 
     def _let_in(self, reference: int) -> None:
-        now, size = self._step_time(), len(self._texts[reference].encode())
-        refusal = self.kernel.arrive(now, self._text_ids.pop(reference), size)
+        text, event_id = self._texts.get(reference)
+        now, size = self._step_time(), len(text.encode())
+        refusal = self.kernel.arrive(now, event_id, size)
         if refusal:
-            del self._texts[reference]
+            self._texts.take(reference)
             log.warning("a chat text was refused", reason=refusal, size=size)
             return
         self._perform(self.kernel.text_message(now, reference))
@@ -400,7 +374,7 @@ class Session:
             self._reattach()
             self._migrate("reattached", "finished")
         self._perform(self.kernel.start(self._clock.now_us(), self._resumed))
-        for reference in sorted(self._texts):
+        for reference in self._texts.waiting():
             self._let_in(reference)
 
     def _reattach(self) -> None:
@@ -408,15 +382,7 @@ class Session:
 
         Routing and hot state begin anew.
         """
-        earlier = Conversation()
-        if self._reading is not None and self._reading.done() and not self._reading.cancelled():
-            failure = self._reading.exception()
-            if failure is None:
-                earlier = self._reading.result()
-            else:
-                log.warning("the conversation before the takeover cannot be read", error=str(failure))
-        elif self._reading is not None:
-            log.warning("the conversation before the takeover was not read in time")
+        earlier = self._earlier.result() if self._earlier is not None else Conversation()
         if self.kernel.reattach(self._clock.now_us(), earlier.turns, len(earlier.messages)):
             self._kept.reattach(earlier)
 
@@ -546,7 +512,7 @@ class Session:
                     self._close_turn(turn, outcome)
                 case _kernel.StartUtterance(utterance, _):
                     self._kept.hypothesis = NOTHING_HEARD
-                    self._recognition.start(utterance, self._recent)
+                    self._recognition.start(utterance, self._detection.lead_in())
                 case _kernel.ProbeUtterance(utterance):
                     self._recognition.probe(utterance)
                 case _kernel.ContinueUtterance(utterance):
@@ -587,8 +553,7 @@ class Session:
         if intent == "utterance" and reference != self._refused_utterance:
             self._refused_utterance = reference
             self._kept.remember("user", self._kept.hypothesis.text)
-        elif intent == "text" and reference in self._texts:
-            text = self._texts.pop(reference)
+        elif intent == "text" and (text := self._texts.take(reference)):
             self._recording.transcript("caller", 0, text)
             self._kept.remember("user", text)
         told = refused.outcome == "reject" and intent in ("utterance", "text")
@@ -615,7 +580,7 @@ class Session:
                 self._kept.remember("user", self._kept.hypothesis.text)
             self._recording.latency("end_of_speech_to_turn_open", opened.turn, now - self._speech_ended_us)
         elif opened.intent == "text":
-            text = self._texts.pop(opened.reference, "")
+            text = self._texts.take(opened.reference)
             if text:
                 self._recording.transcript("caller", opened.turn, text)
                 self._kept.remember("user", text)
@@ -749,16 +714,6 @@ class Session:
         self._presenter.transcript(f"turn-{turn.number}", text, caller=False, final=True, turn=turn.number)
 
     async def _prepare_notice(self) -> None:
-        """Speak the failure notice ahead, with the embedded voice when the chosen one fails."""
-        text = self._spec.failure_notice
-        if not text:
-            return
-        try:
-            self._kept.prepared = [chunk async for chunk in self._providers.synthesizer.synthesize(text)]
-        except ProviderError as error:
-            log.warning("the embedded voice will speak failure notices", error=error.message)
-            voice = await embedded_voice(self._offloader, self._work.seat if self._work else None)
-            try:
-                self._kept.prepared = [chunk async for chunk in voice.synthesize(text)]
-            finally:
-                await voice.close()
+        text, voice = self._spec.failure_notice, self._providers.synthesizer
+        if text:
+            self._kept.prepared = await spoken_ahead(text, voice, self._offloader, self._work)

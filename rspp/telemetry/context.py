@@ -6,7 +6,8 @@ import hashlib
 
 import msgspec
 
-DEFAULT_TENANT = "default"
+from rspp.contracts.envelope import DEFAULT_TENANT
+
 SERVICE = "rspp"
 
 

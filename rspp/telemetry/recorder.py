@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from rspp.telemetry.context import DEFAULT_TENANT, SessionContext
+from rspp.contracts.envelope import DEFAULT_TENANT
+from rspp.telemetry.context import SessionContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable

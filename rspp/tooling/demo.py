@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from rspp.contracts.envelope import DEFAULT_TENANT
 from rspp.contracts.errors import ConfigurationError, RsppError, TransportError
 from rspp.evidence.export import write_lines
 from rspp.evidence.permission import POLICY_FILE
 from rspp.evidence.reader import open_recording
 from rspp.evidence.words import records_for
 from rspp.replay.engine import recompute
-from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.terminal import run_command
 from rspp.tooling.call_judge import TYPICAL_FLOOR_MS, check_demo, figures_of, floor_of, judge
 from rspp.tooling.call_page.page import call_page, write_whole

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from rspp.contracts.envelope import DEFAULT_TENANT
 from rspp.evidence.payloads import PayloadStore
 from rspp.evidence.writer import EvidenceWriter
 from rspp.pipeline.loader import load_pipeline
 from rspp.pipeline.normalise import recording_level
-from rspp.runtime.environment import DEFAULT_TENANT
 from rspp.runtime.loopback_call import loopback_call
 from rspp.session.virtual_time import run_virtual
 from rspp.tooling.call_judge import check_demo, figures_of, judge

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rspp.contracts.validation import check_stream
-from rspp.session.session import MAX_EARLY_TEXTS, Session
+from rspp.session.session import Session
+from rspp.session.texts import MAX_EARLY_TEXTS
 from tests.session.fakes import FakeCaller, FakeWorld
 from tests.session.test_session import HEARD, reply
 
