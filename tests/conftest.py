@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
 import pytest_asyncio
+import structlog
 
 from rspp.tooling.livekit_server import LiveKitServer, ensure_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import pytest
+    from collections.abc import AsyncIterator, Iterator
 
 pytest_plugins = ["tests.conformance_results"]
+
+
+@pytest.fixture(autouse=True)
+def logs_as_at_the_start() -> Iterator[None]:
+    """Let every test see what it logs: commands silence the logs of their whole process."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest_asyncio.fixture
