@@ -47,13 +47,13 @@ def show(
         given = f"--from {from_}" if to is None else f"--from {from_} --to {to}"
         raise ConfigurationError(
             f"timeline show: {given} is no stretch of time",
-            hint="Give milliseconds from the beginning of the call, the earlier one first.",
+            hint="give milliseconds from the beginning of the call, the earlier one first",
         )
     model = model_of(open_asked(recording, asking))
     if turn is not None and all(view.number != turn for view in model.turns.values()):
         raise ConfigurationError(
             f"timeline show: the call has no turn {turn}",
-            hint=f"It has {len(model.turns)} turns; leave --turn out to see them.",
+            hint=f"it has {len(model.turns)} turns; leave --turn out to see them",
         )
     end_us = None if to is None else to * 1000
     if json:
@@ -136,7 +136,7 @@ def report(
         if not role:
             raise ConfigurationError(
                 "report: --purpose asks for words without saying in which role",
-                hint="Add --role ROLE, such as oncall, operator or compliance.",
+                hint="add --role ROLE, such as oncall, operator or compliance",
             )
         place = place_of(recording, asking)
         asker = of_place(asker_of(asking), place)
@@ -207,5 +207,5 @@ def _file_out(lines: Iterable[str], out: Path) -> None:
 def _unwritable(out: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(
         f"--out {out}: cannot be written: {error.strerror or error}",
-        hint="Name a file in a folder that this user may write to.",
+        hint="name a file in a folder that this user may write to",
     )

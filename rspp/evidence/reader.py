@@ -70,6 +70,7 @@ class Segment:
         damage: what is wrong in it.
         size: bytes.
         link: last link, as hexadecimal digits.
+        links: link of each of its blocks.
     """
 
     path: Path
@@ -107,11 +108,6 @@ class Stint:
             if block.missing:
                 return
             yield block.data
-
-    @property
-    def loss(self) -> str:
-        """Why records are missing from some place on; empty when none are."""
-        return next((missing for *_, content in self._content() if (missing := _missing(content))), "")
 
     def shell_records(self) -> Iterator[dict[str, Any]]:
         """Yield what the shell recorded, flush by flush, the kernel's records left out."""

@@ -40,10 +40,6 @@ class HeardTrack:
         self.arrivals.append(arrival)
         self.frames.append(pcm)
 
-    def render(self, length: int) -> Samples:
-        """Place the frames on a timeline of ``length`` samples."""
-        return place(self.arrivals, self.frames, length)
-
 
 def place(arrivals: list[int], frames: list[Samples], length: int) -> Samples:
     """Place frames by arrival without the jitter of the process that noted it.
