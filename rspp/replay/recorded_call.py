@@ -27,7 +27,8 @@ class GivenTurn:
         intent: why it opened.
         opened_us: when it opened.
         steps: its inputs but for frames, in order: provider calls, the end or failure of generation. The end
-            of an attempt says its ``provider`` too, and how long it took (``took_us``).
+            of an attempt says its ``provider`` too, how long it took (``took_us``), when its first result was
+            there at the latest (``first_us``), and how long that was waited for at most (``limit_us``).
         frames: for each frame that passed, when it did after the opening without the time that the voice
             was held, microseconds, and its samples.
         generated: samples of speech that were made, whether they were heard or not; 0 when unknown.
@@ -84,6 +85,7 @@ class _Reading:
         self._probed_us = 0
         self._invocations: dict[int, int] = {}
         self._attempts: dict[int, tuple[str, _kernel.Attempt, int]] = {}
+        self._handed_us: dict[int, int] = {}
         self._held_since = 0
         self._held_us = 0
 
@@ -153,6 +155,7 @@ class _Reading:
                     self._attempts[answer.invocation] = record["modality"], answer, now + answer.wait_us
             case "output_handed_on":
                 kernel.output_handed_on(now, record["invocation"])
+                self._handed_us.setdefault(record["invocation"], now)
             case "attempt_finished":
                 record = self._attempted(now, record)
         if name not in ("tick", "playback"):
@@ -167,12 +170,19 @@ class _Reading:
         invocation = record["invocation"]
         following = finish_attempt(self._kernel, now, invocation, record)
         if invocation not in self._attempts:
-            return {**record, "provider": "", "took_us": 0}
+            return {**record, "provider": "", "took_us": 0, "first_us": 0, "limit_us": None}
         modality, attempt, begun_us = self._attempts.pop(invocation)
         if following is not None:
             self._attempts[invocation] = modality, following, now + following.wait_us
         provider = provider_of(self._call.header["settings"]["providers"], modality, attempt)
-        return {**record, "provider": provider, "took_us": max(0, now - begun_us)}
+        took_us = max(0, now - begun_us)
+        # The time that the shell let results wait is not the provider's.
+        first_us = max(0, took_us - record["idle_us"])
+        handed_us = self._handed_us.get(invocation, now)
+        if handed_us >= begun_us:
+            first_us = min(first_us, handed_us - begun_us)
+        facts = {"took_us": took_us, "first_us": first_us, "limit_us": attempt.limit_us}
+        return {**record, "provider": provider, **facts}
 
     def _observe(self, now: int, effects: Sequence[_kernel.Effect]) -> None:
         self._call.trace.observe(now, effects)

@@ -32,6 +32,8 @@ SAME_PROBE_US = 1_000_000
 DEFAULT_ANSWER_US = 20_000
 """A probe's answer when none was ever recorded: the median of the embedded recogniser."""
 UNKNOWN_ATTEMPT = "it tries more often than was recorded: that is taken to end like the attempt before"
+GIVEN_UP = "provider_timeout"
+"""Reason of an attempt whose first result did not come in time."""
 DONE = frozenset({"success", "cancelled"})
 """Outcomes after which generation has not failed."""
 TAIL_US = 30_000_000
@@ -71,6 +73,7 @@ class _Reply:
         self.held_us = 0
         self.held_since = 0
         self.waiting = False
+        self.late_us = 0
         self.endless = False
         self.otherwise = False
         self.attempts: dict[int, int] = {}
@@ -238,9 +241,13 @@ class _World:
 
     # ------------------------------------------------------------------ the agent's side
 
-    def _step(self, reply: _Reply, step: Record) -> Callable[[int], None]:
+    def _step(self, reply: _Reply, step: Record, late_us: int = 0) -> Callable[[int], None]:
         def give(now: int) -> None:
             if self._reply is not reply:
+                return
+            if reply.late_us > late_us:
+                # What followed a provider's first result follows that of the provider that took over.
+                self._at(now + reply.late_us - late_us, self._step(reply, step, reply.late_us))
                 return
             match step["name"]:
                 case "invoke":
@@ -284,11 +291,31 @@ class _World:
             self._assume(reply, UNKNOWN_ATTEMPT)
         elif provider and not same:
             self._assume(reply, f"{provider} is taken to answer as {outcome['provider']} did")
+        more = done + 1 < len(recorded)
+        outcome = self._in_time(reply, attempt, outcome, more=more)
         if done >= len(recorded) or outcome is not recorded[done]:
             reply.otherwise = True
-        more = done + 1 < len(recorded)
         end_us = now + attempt.wait_us + outcome["took_us"]
         self._at(end_us, self._finish(reply, invocation, modality, outcome, more=more))
+
+    def _in_time(self, reply: _Reply, attempt: _Attempt, outcome: Record, *, more: bool) -> Record:
+        """Return how an attempt ends that now may wait for its first result so long and no longer."""
+        limit_us, recorded_us = attempt.limit_us, outcome["limit_us"]
+        shorter = limit_us is not None and (recorded_us is None or limit_us < recorded_us)
+        provider = outcome["provider"] or "a provider"
+        if limit_us is not None and shorter and outcome["first_us"] > limit_us:
+            later = "" if more else ", and what follows is taken to come as much later"
+            self._assume(reply, f"{provider} is given up after {limit_us // 1000} ms{later}")
+            ending = {"outcome": "timeout", "reason": GIVEN_UP, "retryable": True, "idle_us": 0}
+            return {**outcome, **ending, "took_us": limit_us, "given_up": True}
+        longer = recorded_us is not None and (limit_us is None or limit_us > recorded_us)
+        if longer and outcome.get("reason") == GIVEN_UP:
+            self._assume(
+                reply,
+                f"what {provider} would have given after {recorded_us // 1000} ms was not recorded: "
+                "it is taken to fail then",
+            )
+        return outcome
 
     def _finish(
         self, reply: _Reply, invocation: int, modality: str, outcome: Record, *, more: bool
@@ -299,6 +326,8 @@ class _World:
                 return
             following = finish_attempt(self._kernel, now, number, outcome)
             if following is not None:
+                if outcome.get("given_up") and not more and not reply.sequence:
+                    reply.late_us += outcome["took_us"] + following.wait_us
                 self._attempt(now, reply, invocation, modality, following)
             elif outcome["outcome"] not in DONE and (more or reply.otherwise):
                 self._fail(now, reply, outcome.get("reason") or "provider_failure")
@@ -313,12 +342,15 @@ class _World:
     def _fail(self, now: int, reply: _Reply, reason: str) -> None:
         self._perform(now, self._kernel.generation_failed(now, reply.number, reason))
 
-    def _next_frame(self, reply: _Reply) -> Callable[[int], None]:
+    def _next_frame(self, reply: _Reply, late_us: int = 0) -> Callable[[int], None]:
         def give(now: int) -> None:
             if self._reply is not reply:
                 return
             if reply.held:
                 reply.waiting = True
+                return
+            if not reply.sequence and reply.late_us > late_us:
+                self._at(now + reply.late_us - late_us, self._next_frame(reply, reply.late_us))
                 return
             samples = OUTPUT_FRAME_SAMPLES
             if not reply.endless:
@@ -339,7 +371,7 @@ class _World:
             reply.burst = max(0, reply.burst - 1)
             if reply.sequence < len(reply.given.frames):
                 known = reply.given.frames[reply.sequence][0]
-                following = max(following, reply.opened_us + reply.held_us + known)
+                following = max(following, reply.opened_us + reply.held_us + reply.late_us + known)
             self._at(following, give)
 
         return give
@@ -359,7 +391,7 @@ class _World:
         reply.held_us += now - reply.held_since
         if reply.waiting:
             reply.waiting = False
-            self._next_frame(reply)(now)
+            self._next_frame(reply, reply.late_us)(now)
 
     def _cancel(self, now: int, turn: int) -> None:
         reply = self._reply

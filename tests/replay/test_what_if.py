@@ -17,13 +17,14 @@ from rspp.replay.turn_changes import TurnChange, changed, compare_turns
 from rspp.replay.what_if import run_what_if
 from rspp.tooling.golden import ROOT
 from tests.replay.test_audio import FULL, MURMUR, QUESTION, hold
-from tests.session.fakes import FakeCaller, FakeSynthesizer, FakeWorld
+from tests.session.fakes import FakeCaller, FakeResponder, FakeSynthesizer, FakeWorld
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from rspp.contracts.media import SpeechChunk
+    from rspp.contracts.ports import Message, ResponseDelta
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +163,105 @@ def test_attempts_end_as_their_provider_s_were_recorded_to(
     assert bool(turn.assumptions) == bool(assumed)
     if lasted_ms is not None:
         assert turn.closed_us - turn.opened_us == lasted_ms * 1000
+
+
+class FakeThinker(FakeResponder):
+    """A language model that thinks before it begins, and again in the middle."""
+
+    def __init__(self, reply: Callable[[Sequence[Message]], str], pauses_s: tuple[float, float]) -> None:
+        super().__init__(reply)
+        self.delay_s, self.pause_s = pauses_s
+
+    async def respond(self, history: Sequence[Message]) -> AsyncIterator[ResponseDelta]:
+        number = 0
+        async for delta in super().respond(history):
+            number += 1
+            if number == 8:
+                await asyncio.sleep(self.pause_s)
+            yield delta
+
+
+def slow_call(root: Path, *, pauses_s: tuple[float, float] = (0.9, 0.0), spares: int = 0) -> RecordedCall:
+    """A call whose language model thinks."""
+    world = FakeWorld(
+        FakeCaller(bursts=[(1_000, 2_000, QUESTION)], hang_up_ms=9_000),
+        {QUESTION: Hypothesis(text="tell me all", complete=True)},
+        lambda _: "one two three. four five six. seven eight nine. ten eleven twelve.",
+    )
+    world.responder = FakeThinker(world.reply, pauses_s)
+    for _ in range(spares):
+        world.spare_responders.append(FakeResponder(world.reply))
+    with EvidenceWriter(root) as writer, writer.open("fake", epoch=1) as recorder:
+        world.timeline = recorder  # type: ignore[assignment]
+        world.hold()
+    (stint,) = open_recording(root / "default" / "fake").stints
+    return read_call(stint.header, list(stint.records()))
+
+
+def with_spares(call: RecordedCall, count: int) -> list[list[str]]:
+    recorded: list[list[str]] = call.header["settings"]["providers"]["candidates"]
+    return [*recorded, *(["llm", f"spare-{number}"] for number in range(count))]
+
+
+@pytest.mark.parametrize(
+    ("spares", "attempt_ms", "later_ms"), [(1, 300, 300), (2, 300, 600), (3, 400, 1_200)]
+)
+def test_an_attempt_that_gave_nothing_in_the_new_time_is_given_up_and_what_follows_comes_later(
+    tmp_path: Path, spares: int, attempt_ms: int, later_ms: int
+) -> None:
+    # The voice halts in the middle for longer than what it says before.
+    call = slow_call(tmp_path, pauses_s=(0.9, 3.0))
+    settings = {"candidates": with_spares(call, spares), "attempt_ms": attempt_ms, "warn_ms": 200}
+    (change,) = compared(call, providers=settings)
+    recorded, replayed = change.recorded, change.replayed
+    assert recorded is not None
+    assert replayed is not None
+    assert recorded.first_output_ms is not None
+    assert replayed.first_output_ms == recorded.first_output_ms + later_ms
+    assert (replayed.outcome, replayed.heard_ms) == (recorded.outcome, recorded.heard_ms)
+    closed_us = run_what_if(call, providers=settings).turns[1].closed_us
+    assert abs(closed_us - call.trace.turns[1].closed_us - later_ms * 1_000) <= 40_000
+    said = f"is given up after {attempt_ms} ms, and what follows is taken to come as much later"
+    assert any(said in assumption for assumption in change.assumptions)
+
+
+def test_where_no_other_provider_is_left_nobody_is_given_up(tmp_path: Path) -> None:
+    call = slow_call(tmp_path)
+    assert changed(compared(call, providers={"attempt_ms": 300, "warn_ms": 200})) == []
+    trace = run_what_if(call, providers={"attempt_ms": 300, "warn_ms": 200})
+    assert trace.turns[1].assumptions == []
+
+
+@pytest.mark.parametrize("attempt_ms", [300, 900, 1_500, 5_000])
+def test_a_first_result_that_comes_in_the_new_time_changes_nothing(tmp_path: Path, attempt_ms: int) -> None:
+    call = slow_call(tmp_path, pauses_s=(0.3, 0.7), spares=1)
+    ends = (step for step in call.turns[1].steps if step["name"] == "attempt_finished")
+    step = next(step for step in ends if step["invocation"] == 1)
+    assert (step["took_us"] - step["idle_us"], step["limit_us"]) == (1_000_000, 1_500_000)
+    assert step["first_us"] == 300_000
+    trace = run_what_if(call, providers={"attempt_ms": attempt_ms, "warn_ms": 200})
+    assert trace.turns[1].assumptions == []
+    assert changed(compared(call, providers={"attempt_ms": attempt_ms, "warn_ms": 200})) == []
+
+
+def test_the_time_that_results_wait_for_the_shell_is_not_their_providers() -> None:
+    (stint,) = open_recording(ROOT / "room-001-barge-in").stints
+    turns = read_call(stint.header, list(stint.records())).turns.values()
+    (step,) = (step for turn in turns for step in turn.steps if step.get("idle_us") == 64)
+    assert (step["took_us"], step["first_us"]) == (192, 128)
+
+
+def test_what_a_provider_that_was_given_up_would_have_said_later_is_not_known() -> None:
+    (stint,) = open_recording(ROOT / "f2-degraded-language-model").stints
+    call = read_call(stint.header, list(stint.records()))
+    as_it_was = run_what_if(call).turns[1].assumptions
+    found = run_what_if(call, providers={"attempt_ms": 2_000}).turns[1].assumptions
+    unknown = "what rules would have given after 1500 ms was not recorded: it is taken to fail then"
+    assert unknown in found
+    assert unknown not in as_it_was
+    sooner = run_what_if(call, providers={"attempt_ms": 400, "warn_ms": 200}).turns[1].assumptions
+    assert any(one.startswith("rules is given up after 400 ms") for one in sooner)
+    assert unknown not in sooner
 
 
 class FakeHaltingSynthesizer(FakeSynthesizer):
