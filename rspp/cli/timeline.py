@@ -14,7 +14,7 @@ from rspp.contracts.errors import ConfigurationError
 from rspp.terminal import print_json, result_console
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 NOBODY = Asking()
 timeline_app = App(name="timeline", help="Show a recorded call, or give it to other tools.")
@@ -129,7 +129,7 @@ def report(
     from rspp.tooling.call_page.source import model_of
 
     asking = Asking(evidence=evidence, tenant=tenant, role=role, purpose=purpose, principal=principal)
-    records: list[dict[str, Any]] | None = None
+    records: Iterator[dict[str, Any]] | None = None
     if purpose and fidelity != "L0":
         from rspp.evidence.words import records_for
 

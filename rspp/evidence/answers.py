@@ -143,9 +143,7 @@ class EvidenceReader:
         for record in self._records(folder, turn):
             if len(shown) >= MAX_RECORDS:
                 return shown, True
-            if isinstance(record.get("text"), str):
-                record = record | {"text": _words(record["text"], actions.get(known_class("text_raw")))}
-            shown.append(record)
+            shown.append(shown_record(record, actions.get(known_class("text_raw"))))
         return shown, False
 
     def _shown_payloads(
@@ -219,6 +217,12 @@ def _shown(entry: PayloadEntry, action: Action, data: bytes) -> dict[str, Any]:
             name: value for name, value in entry.details.items() if action == "allow" or name in METADATA
         },
     }
+
+
+def shown_record(record: dict[str, Any], action: Action | None) -> dict[str, Any]:
+    """Return a record with as much of its text as ``action`` lets a reader see; none shows nothing."""
+    text = record.get("text")
+    return record | {"text": _words(text, action)} if isinstance(text, str) else record
 
 
 def _words(text: str, action: Action | None) -> str:

@@ -14,20 +14,20 @@ import msgspec
 
 from rspp.contracts.errors import EvidenceError
 from rspp.evidence.access import AccessPolicy, AccessRequest, authorise, load_policy
-from rspp.evidence.answers import EvidenceReader
+from rspp.evidence.answers import EvidenceReader, shown_record
 from rspp.evidence.audit_http import audit_sink
 from rspp.evidence.permission import POLICY_FILE
 from rspp.evidence.reader import open_recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 
 def join_words(
     records: Iterable[dict[str, Any]], payloads: Iterable[Mapping[str, Any]], stints: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """Return the records with the text of each transcript that has one.
+) -> Iterator[dict[str, Any]]:
+    """Yield the records with the text of each transcript that has one.
 
     Args:
         records: of a recording, in order, with the header of each stint before its records.
@@ -41,7 +41,6 @@ def join_words(
         if payload["payload_class"] == "text_raw" and details.get("final"):
             stint = str(details.get("stint", "")) if stints else ""
             texts[stint, int(payload["turn"]), str(details["party"])].append(str(payload["content"]))
-    joined = []
     following = iter(stints)
     stint = ""
     for record in records:
@@ -51,14 +50,15 @@ def join_words(
             waiting = texts[stint, int(record["turn"]), str(record["party"])]
             if waiting:
                 record = record | {"text": waiting.popleft()}
-        joined.append(record)
-    return joined
+        yield record
 
 
 def records_for(
     folder: Path, *, principal: str, role: str, purpose: str, fidelity: str = "L2", tenant: str = ""
-) -> list[dict[str, Any]]:
-    """Ask for a recording with its words and return its records; the request is logged.
+) -> Iterator[dict[str, Any]]:
+    """Ask for a recording with its words and return its records; the request is logged before this returns.
+
+    However long the call was, its records are read one after the other.
 
     Args:
         folder: the session's folder, ``EVIDENCE/TENANT/SESSION``.
@@ -81,14 +81,17 @@ def records_for(
         root,
         _policy(folder),
         audit_sink(root),
-        lambda path, turn: open_recording(path).records(turn or None),
+        lambda path, turn: (),
     )
     answer = reader.read(request)
     decision = answer["decision"]
     if not decision["allowed"]:
         raise _denied(folder, decision["deny_reason"])
-    stints = [str(stint.header.get("stint", "")) for stint in open_recording(folder, content=False).stints]
-    return join_words(answer["records"], answer["payloads"], stints)
+    recording = open_recording(folder)
+    stints = [str(stint.header.get("stint", "")) for stint in recording.stints]
+    actions = {marker["payload_class"]: marker["action"] for marker in decision["redaction_markers"]}
+    shown = (shown_record(record, actions["text_raw"]) for record in recording.records())
+    return join_words(shown, answer["payloads"], stints)
 
 
 def permit_sound(folder: Path, *, principal: str, role: str, purpose: str) -> None:

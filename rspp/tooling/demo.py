@@ -175,7 +175,7 @@ async def demo_in_room(program: Path, folder: Path, console: Console) -> Outcome
 def spoken_records(recorded: Path) -> list[dict[str, Any]]:
     """Return the records of a call with its words, as far as its level and its tenant's policy allow."""
     try:
-        return records_for(recorded, principal="demo", role="operator", purpose="eval")
+        return list(records_for(recorded, principal="demo", role="operator", purpose="eval"))
     except RsppError:
         return list(open_recording(recorded).records())
 

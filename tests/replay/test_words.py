@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from rspp.contracts.errors import EvidenceError
+from rspp.evidence import answers
 from rspp.evidence.conversation import earlier_conversation
 from rspp.evidence.payloads import PayloadStore
 from rspp.evidence.reader import open_recording
@@ -59,6 +60,17 @@ def test_less_is_shown_at_a_lower_fidelity_and_nothing_by_default(tmp_path: Path
     assert denied.value.hint.startswith(f"there is no {tmp_path / 'acme' / 'access.json'}")
     with pytest.raises(EvidenceError, match="role_not_authorized"):
         texts(recording, role="guest")
+
+
+def test_however_long_the_call_was_none_of_its_records_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = recorded(tmp_path, OPEN)
+    whole = texts(recording)
+    monkeypatch.setattr(answers, "MAX_RECORDS", 3)
+    assert texts(recording) == whole
+    asked = records_for(recording.path, principal="ada", role="operator", purpose="debug")
+    assert len(list(asked)) == len(list(recording.records()))
 
 
 def test_every_request_is_in_the_log(tmp_path: Path) -> None:
