@@ -93,7 +93,6 @@ class _World:
         self._used: set[int] = set()
         self._utterance = self._revision = 0
         self._over = False
-        self._now_us = 0
         answers = call.probe_answer_us
         self._answer_us = round(median(answers)) if answers else DEFAULT_ANSWER_US
         ended_by_agent = call.ended in ("hang_up", "drained", "session_closed")
@@ -114,7 +113,8 @@ class _World:
         while not self._over:
             due = kernel.next_deadline_us
             at = self._events[0][0] if self._events else None
-            if due is not None and (at is None or due <= at):
+            # What came at the very time of a timer came before it: places are told just before a tick.
+            if due is not None and (at is None or due < at):
                 now, action = due, tick
             elif at is not None:
                 now, _, action = heapq.heappop(self._events)
@@ -183,7 +183,6 @@ class _World:
     # ------------------------------------------------------------------ effects
 
     def _perform(self, now: int, effects: Sequence[_kernel.Effect]) -> None:
-        self._now_us = now
         self._trace.observe(now, effects)
         for effect in effects:
             match effect:
@@ -289,7 +288,7 @@ class _World:
         outcome = known[min(place, len(known) - 1)]
         if place >= len(known):
             self._assume(reply, UNKNOWN_ATTEMPT)
-        elif provider and not same:
+        elif provider and outcome["provider"] and not same:
             self._assume(reply, f"{provider} is taken to answer as {outcome['provider']} did")
         more = done + 1 < len(recorded)
         outcome = self._in_time(reply, attempt, outcome, more=more)
