@@ -196,7 +196,7 @@ def figures_of(judged: Judged, story: Story, floor: float, floor_source: str, ne
         judged.backchannels,
         [Gate("maximum", BACKCHANNEL_OVER_LENGTH_MS, "its length + 350, then it goes on")],
         runtime=held,
-        runtime_title="holds released",
+        runtime_title="until the hold was released",
         rivals=BACKCHANNEL_RIVALS,
         missed=judged.missed.get("backchannel", []),
     )
