@@ -256,7 +256,7 @@ def check_demo(call: CallResult, story: Story) -> list[Check]:
         Check(
             'after the "mhm" the agent went on with the same answer',
             "backchannel" not in judged.missed and bool(judged.backchannel_silences) and _said_in_full(turns),
-            _list_ms(judged.backchannel_silences) + f", {held} holds released",
+            _list_ms(judged.backchannel_silences) + f", holds released: {held}",
         ),
         _check_pause(call, agent, said),
         Check(
