@@ -171,6 +171,16 @@ fn a_drain_waits_for_the_sound_of_a_turn_that_was_over_before() {
 }
 
 #[test]
+fn a_later_turn_that_was_played_leaves_no_earlier_one_to_wait_for() {
+    let mut call = speaking(Call::policy());
+    call.give(Event::GenerationFinished { turn: 1 });
+    call.text();
+    call.give(Event::GenerationFinished { turn: 2 });
+    assert!(!leaves(&call.give(Event::Drain)));
+    assert!(leaves(&call.give(Event::Playback { turn: 2, event: PlaybackEvent::Completed, samples: 0 })));
+}
+
+#[test]
 fn f1_an_intent_during_a_drain_is_refused_and_interrupts_nothing() {
     for overlap in [Overlap::Preempt, Overlap::Queue, Overlap::Defer] {
         let mut call = speaking(TurnPolicy { overlap, ..noticing() });

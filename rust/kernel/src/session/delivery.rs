@@ -11,9 +11,6 @@ use crate::signal::{Emitter, Signal};
 
 impl SessionKernel {
     pub(super) fn playback(&mut self, turn: u32, event: PlaybackEvent) {
-        if event != PlaybackEvent::Started && turn == self.leaving.unheard {
-            self.leaving.unheard = 0;
-        }
         // An aborted turn is behind a closed fence: nothing of it may start to play any more.
         let taken = match self.ended_turns.iter().find(|(ended, _)| *ended == turn) {
             Some((_, committed)) => *committed || event != PlaybackEvent::Started,
@@ -22,6 +19,10 @@ impl SessionKernel {
         if !taken {
             self.late_event(turn);
             return;
+        }
+        if event != PlaybackEvent::Started && turn >= self.leaving.unheard {
+            // Turns are played one after the other: with this one every earlier one is over.
+            self.leaving.unheard = 0;
         }
         let (signal, reason) = match event {
             PlaybackEvent::Started => (Signal::PlaybackStarted, Label::Empty),
