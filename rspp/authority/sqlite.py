@@ -41,6 +41,7 @@ BUSY_TIMEOUT_MS = 500
 OPENING_TIMEOUT_MS = 5000
 """Longest wait while the file is made: runtimes that start together make it one after the other."""
 _OPENING_RETRY_S = 0.02
+"""Between two tries: making the file takes a few milliseconds, so the next one mostly finds it made."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS lease (
