@@ -35,7 +35,7 @@ def test_frames_of_every_length_give_the_same_windows(frame: int) -> None:
     heard(np.arange(3 * LEAD_IN_SAMPLES, dtype=np.int16), [frame])
 
 
-@given(st.lists(st.integers(1, 3 * LEAD_IN_SAMPLES), min_size=1, max_size=8), st.integers(1, 20_000))
+@given(st.lists(st.integers(50, 3 * LEAD_IN_SAMPLES), min_size=1, max_size=8), st.integers(1, 20_000))
 def test_so_do_frames_of_changing_lengths(frames: list[int], samples: int) -> None:
     heard(np.arange(samples, dtype=np.int16), frames)
 
@@ -44,14 +44,13 @@ def heard(sound: Pcm, frames: list[int]) -> None:
     detector = FakeDetector()
     told: list[tuple[int, int]] = []
     node = VoiceActivityNode(detector, lambda permille, sample: told.append((permille, sample)))
-    silence = np.zeros(LEAD_IN_SAMPLES, dtype=np.int16)
+    after_silence = np.concatenate((np.zeros(LEAD_IN_SAMPLES, dtype=np.int16), sound))
     fed = index = 0
     while fed < len(sound):
         taken = sound[fed : fed + frames[index % len(frames)]]
         node.feed(taken)
         fed, index = fed + len(taken), index + 1
-        wanted = np.concatenate((silence, sound[:fed]))[-LEAD_IN_SAMPLES:]
-        np.testing.assert_array_equal(node.lead_in(), wanted)
+        assert np.array_equal(node.lead_in(), after_silence[fed : fed + LEAD_IN_SAMPLES])
     whole = len(sound) // WINDOW_SAMPLES
     assert told == [(250, number * WINDOW_SAMPLES) for number in range(whole)]
     np.testing.assert_array_equal(
